@@ -1,0 +1,80 @@
+"""For editors and type checkers: where each public name of `__init__.py` comes from."""
+
+# isort: skip_file  (the order is that of __init__.py)
+
+from .nets.datasets import (
+    DATASETS as DATASETS,
+    Dataset as Dataset,
+    dataset_info as dataset_info,
+    load_dataset as load_dataset,
+)
+from .nets.models import (
+    MLP as MLP,
+    LeNet as LeNet,
+    AlexNet as AlexNet,
+    ResNet18 as ResNet18,
+    build_model as build_model,
+)
+from .nets.training import (
+    evaluate as evaluate,
+    train as train,
+)
+from .nets.parameters import (
+    ParameterLayout as ParameterLayout,
+)
+from .dynamics.trajectory import (
+    Trajectory as Trajectory,
+)
+from .dynamics.recorder import (
+    TrajectoryRecorder as TrajectoryRecorder,
+)
+from .pruning.masks import (
+    LayerCollapseWarning as LayerCollapseWarning,
+    Masks as Masks,
+    apply_masks as apply_masks,
+    jaccard as jaccard,
+    masks_from_scores as masks_from_scores,
+    masks_of as masks_of,
+    overlap_table as overlap_table,
+    remove_masks as remove_masks,
+)
+from .pruning.baselines import (
+    inverse_scores as inverse_scores,
+    inverse_unstructured as inverse_unstructured,
+    magnitude_scores as magnitude_scores,
+    magnitude_unstructured as magnitude_unstructured,
+    obd_scores as obd_scores,
+    obd_unstructured as obd_unstructured,
+    random_scores as random_scores,
+    random_unstructured as random_unstructured,
+)
+from .pruning.iterative import (
+    lottery_ticket as lottery_ticket,
+    random_ticket as random_ticket,
+)
+from .diagnostics.cost import (
+    compare_latency as compare_latency,
+    latency as latency,
+    model_cost as model_cost,
+    sparse_linear_copy as sparse_linear_copy,
+)
+from .evidence.experiments import (
+    run_grid as run_grid,
+)
+from .evidence.studies import (
+    LotteryCurve as LotteryCurve,
+    PruningCurve as PruningCurve,
+    Recipe as Recipe,
+)
+from .evidence.tables import (
+    compare as compare,
+    measured as measured,
+    paired_difference as paired_difference,
+    published as published,
+    summarise as summarise,
+)
+from .evidence.plots import (
+    use_style as use_style,
+)
+
+__version__: str

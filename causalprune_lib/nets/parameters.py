@@ -1,0 +1,198 @@
+"""The one owner of the order in which a network's weights stand in a flat vector.
+
+Every score, mask and trajectory of this library is either a dictionary from parameter names to
+tensors or one flat vector of length P. `ParameterLayout` is the only place that turns one into the
+other, so two parts of the library can never disagree about which weight is number k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import torch
+from torch import nn
+
+from causalprune_lib._validation import check_choice, check_shape
+
+PRUNABLE_MODULES = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+
+
+@dataclass(frozen=True)
+class ParameterLayout:
+    """Names, shapes and flat positions of the chosen parameters of one network.
+
+    The order is that of `model.named_modules()`; inside one tensor it is row-major. A parameter
+    that `torch.nn.utils.prune` has re-named to `weight_orig` keeps the name `weight` here, and a
+    tensor shared by two modules is listed once, under its first name.
+
+    Attributes
+    ----------
+    names : tuple of str
+        One name per tensor, as in `model.named_parameters()` before pruning.
+    shapes : tuple of torch.Size
+        The shape of each tensor.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> layout = ParameterLayout.of(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
+    >>> layout.names, layout.size
+    (('0.weight', '2.weight'), 18)
+    >>> layout.locate(13)
+    ('2.weight', (0, 1))
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[torch.Size, ...]
+
+    @classmethod
+    def of(cls, model: nn.Module, *, which: str = "prunable") -> ParameterLayout:
+        """Read the layout of `model`.
+
+        Parameters
+        ----------
+        model : nn.Module
+            Any network.
+        which : {"prunable", "all"}
+            "prunable": the `weight` of every linear and convolution layer, never a bias or a
+            normalisation parameter. "all": every parameter.
+
+        Raises
+        ------
+        ValueError
+            If the model has no such parameter.
+        """
+        check_choice("which", which, ["prunable", "all"])
+        found: dict[str, torch.Size] = {}
+        seen: set[int] = set()
+        for name, parameter in _named(model, which):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                found[name] = parameter.shape
+        if not found:
+            needed = "linear or convolution layer" if which == "prunable" else "parameter"
+            raise ValueError(
+                f"model must have at least one {needed}; got a {type(model).__name__} with none."
+            )
+        return cls(tuple(found), tuple(found.values()))
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of scalars in each tensor."""
+        return tuple(prod(shape) for shape in self.shapes)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """Flat index at which each tensor starts."""
+        starts = [0]
+        for size in self.sizes[:-1]:
+            starts.append(starts[-1] + size)
+        return tuple(starts)
+
+    @property
+    def size(self) -> int:
+        """P, the total number of scalars."""
+        return sum(self.sizes)
+
+    def span(self, name: str) -> slice:
+        """Where the tensor `name` lies in the flat vector."""
+        check_choice("name", name, self.names)
+        position = self.names.index(name)
+        start = self.offsets[position]
+        return slice(start, start + self.sizes[position])
+
+    def locate(self, k: int) -> tuple[str, tuple[int, ...]]:
+        """Name and index inside its tensor of the flat weight number `k`."""
+        if not 0 <= k < self.size:
+            raise IndexError(f"k must be in 0..{self.size - 1}; got {k}.")
+        for name, shape, start, size in zip(
+            self.names, self.shapes, self.offsets, self.sizes, strict=True
+        ):
+            if k < start + size:
+                index = torch.unravel_index(torch.tensor(k - start), shape)
+                return name, tuple(int(i) for i in index)
+        raise AssertionError("unreachable: the spans cover 0..P-1")
+
+    def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """The live trainable tensors of `model`, by name (`weight_orig` where pruned)."""
+        present = dict(_named(model, "all"))
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            if name not in present:
+                raise ValueError(
+                    f"model must have the parameter {name!r} of this layout; got a "
+                    f"{type(model).__name__} without it."
+                )
+            if present[name].shape != shape:
+                raise ValueError(
+                    f"parameter {name!r} must have shape {tuple(shape)}; got "
+                    f"{tuple(present[name].shape)}."
+                )
+        return {name: present[name] for name in self.names}
+
+    def tensors(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """Detached values in use in the forward pass: the masked weight where one is masked."""
+        values = {}
+        for name, parameter in self.parameters(model).items():
+            owner, _, leaf = name.rpartition(".")
+            mask = getattr(model.get_submodule(owner), f"{leaf}_mask", None)
+            values[name] = parameter.detach() if mask is None else parameter.detach() * mask
+        return values
+
+    def flatten(self, source: nn.Module | Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """One vector (P,) from a model or from a dictionary of tensors.
+
+        A new tensor in either case: changing it does not change the model.
+        """
+        tensors = self.tensors(source) if isinstance(source, nn.Module) else source
+        missing = [name for name in self.names if name not in tensors]
+        if missing:
+            raise ValueError(f"source must hold every name of the layout; missing {missing}.")
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            check_shape(f"source[{name!r}]", tensors[name], tuple(shape))
+        return torch.cat([tensors[name].reshape(-1) for name in self.names])
+
+    def unflatten(self, flat: torch.Tensor) -> dict[str, torch.Tensor]:
+        """A dictionary of tensors (..., *shape) from `flat` (..., P); views, not copies."""
+        if not isinstance(flat, torch.Tensor):
+            raise TypeError(f"flat must be a torch.Tensor; got {type(flat).__name__}.")
+        if flat.dim() == 0 or flat.shape[-1] != self.size:
+            raise ValueError(
+                f"flat must have last dimension P = {self.size}; got shape {tuple(flat.shape)}."
+            )
+        pieces = flat.split(self.sizes, dim=-1)
+        return {
+            name: piece.reshape(*flat.shape[:-1], *shape)
+            for name, shape, piece in zip(self.names, self.shapes, pieces, strict=True)
+        }
+
+    @torch.no_grad()
+    def load(self, model: nn.Module, flat: torch.Tensor) -> None:
+        """Write the vector `flat` (P,) into the parameters of `model`, in place."""
+        values = self.unflatten(flat)
+        for name, parameter in self.parameters(model).items():
+            parameter.copy_(values[name])
+
+
+def _named(model: nn.Module, which: str) -> Iterator[tuple[str, nn.Parameter]]:
+    for prefix, module in model.named_modules():
+        if which == "prunable" and not isinstance(module, PRUNABLE_MODULES):
+            continue
+        leaves = {}
+        for leaf, parameter in module.named_parameters(recurse=False):
+            original = leaf.removesuffix("_orig")
+            leaves[original if hasattr(module, f"{original}_mask") else leaf] = parameter
+        # Pruning moves a re-named tensor to the end of its module; weights come first here always.
+        for leaf in sorted(leaves, key=lambda leaf: leaf != "weight"):
+            if which == "all" or leaf == "weight":
+                yield (f"{prefix}.{leaf}" if prefix else leaf), leaves[leaf]

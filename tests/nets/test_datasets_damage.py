@@ -1,0 +1,135 @@
+"""Image files and caches that are damaged, half-written, or have no room."""
+
+from __future__ import annotations
+
+import errno
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import causalprune_lib._files as files_module
+from causalprune_lib.nets import hub, images, sources
+from causalprune_lib.nets.datasets import CorruptDataError, load_dataset
+
+N_TRAIN = 60
+
+
+@pytest.mark.parametrize("keep", [0.9, 0.5, 0.0])
+def test_a_truncated_parquet_file_is_named(mirror, keep):
+    path = mirror / "hub" / hub.HUB_SETS["mnist"].parquet("train")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(keep * len(whole))])
+    with pytest.raises(CorruptDataError) as caught:
+        load_dataset("mnist", progress=False)
+    for fact in (str(path), "whole parquet file of ylecun/mnist", sources.sha256_of(path)):
+        assert fact in str(caught.value)
+    path.write_bytes(whole)
+    assert len(load_dataset("mnist", progress=False).x_train) == N_TRAIN
+
+
+def png(height: int, width: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.zeros((height, width), dtype=np.uint8)).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def rewrite(mirror: Path, change) -> Path:
+    """Change the training table of the mirror."""
+    path = mirror / "hub" / hub.HUB_SETS["mnist"].parquet("train")
+    pq.write_table(change(pq.read_table(path)), path)
+    return path
+
+
+def replace_cell(table: pa.Table, row: int, cell: bytes) -> pa.Table:
+    cells = table.column("image").to_pylist()
+    cells[row]["bytes"] = cell
+    return table.set_column(0, "image", pa.array(cells, table.schema.field("image").type))
+
+
+def test_a_damaged_image_is_named_with_its_row(mirror):
+    picture = png(28, 28)
+    path = rewrite(mirror, lambda table: replace_cell(table, 41, picture[:40]))
+    with pytest.raises(CorruptDataError, match=f"row 41 of the mirror's file {path} must be an im"):
+        load_dataset("mnist", progress=False)
+    assert not list(mirror.parent.glob("cache/images/**/*.npy"))
+    assert not list(mirror.parent.glob("cache/images/**/.*"))
+
+
+def test_an_image_of_another_size_is_named_with_its_row(mirror):
+    picture = png(28, 30)
+    rewrite(mirror, lambda table: replace_cell(table, 7, picture))
+    with pytest.raises(CorruptDataError, match=r"row 7 .* of 28x28 pixels; got 28x30"):
+        load_dataset("mnist", subset=(60, 10), progress=False)
+
+
+def test_labels_out_of_range_are_named(mirror):
+    rewrite(mirror, lambda t: t.set_column(1, "label", pa.array([10] * N_TRAIN, pa.int64())))
+    with pytest.raises(CorruptDataError, match=r"must have labels 0\.\.9 .*; got labels 10\.\.10"):
+        load_dataset("mnist", progress=False)
+
+
+def test_a_decoding_that_is_killed_leaves_no_half_cache(mirror, monkeypatch):
+    decode, seen = images._decode_one, []
+
+    def stop_half_way(*arguments):
+        seen.append(1)
+        if len(seen) == 30:
+            raise KeyboardInterrupt
+        return decode(*arguments)
+
+    monkeypatch.setattr(images, "_decode_one", stop_half_way)
+    monkeypatch.setattr(images, "BATCH", 8)
+    with pytest.raises(KeyboardInterrupt):
+        load_dataset("mnist", progress=False)
+    left = [path for path in mirror.parent.glob("cache/**/*") if path.is_file()]
+    assert left == []
+    monkeypatch.setattr(images, "_decode_one", decode)
+    assert len(load_dataset("mnist", progress=False).x_train) == N_TRAIN
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5])
+@pytest.mark.parametrize("file", ["images.npy", "labels.npy", "facts.json"])
+def test_a_damaged_cache_is_made_again(mirror, pixels, file, keep):
+    load_dataset("mnist", progress=False)
+    (path,) = mirror.parent.glob(f"cache/images/mnist-train-*/{file}")
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    data = load_dataset("mnist", preprocessing="none", progress=False)
+    assert np.allclose(data.x_train[:, 0].numpy(), pixels["train"] / 255, atol=1e-6)
+
+
+def test_a_full_disk_is_named_and_nothing_is_kept(mirror, monkeypatch):
+    def mkstemp(*, dir, prefix, suffix):  # every draft leads to /dev/full: a real full disk
+        name = Path(dir, f"{prefix}draft{suffix}")
+        name.symlink_to("/dev/full")
+        return files_module.os.open(name, files_module.os.O_WRONLY), str(name)
+
+    monkeypatch.setattr(files_module.tempfile, "mkstemp", mkstemp)
+    with pytest.raises(OSError, match="is full; nothing half-written") as caught:
+        load_dataset("mnist", progress=False)
+    assert caught.value.errno == errno.ENOSPC
+    assert [path for path in mirror.parent.glob("cache/**/*") if not path.is_dir()] == []
+
+
+def test_too_little_space_is_seen_before_the_first_image(mirror, monkeypatch, decoded):
+    usage = sources.shutil.disk_usage(mirror)._replace(free=1000)
+    monkeypatch.setattr(sources.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(OSError, match="its disk has 0 MB left"):
+        load_dataset("mnist", progress=False)
+    assert decoded == []
+
+
+def test_old_drafts_are_swept_and_young_ones_left(mirror):
+    load_dataset("mnist", progress=False)
+    (folder,) = mirror.parent.glob("cache/images/mnist-train-*")
+    old, young = folder / ".images.npy.a.part", folder / ".images.npy.b.part"
+    for path in (old, young):
+        path.touch()
+    files_module.os.utime(old, (0, 0))
+    (folder / "facts.json").unlink()
+    load_dataset("mnist", progress=False)
+    assert (old.exists(), young.exists()) == (False, True)

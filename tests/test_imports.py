@@ -1,0 +1,201 @@
+"""The house rules of imports: one direction through the rooms, no circles, a light front door."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import json
+import re
+import statistics
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import causalprune_lib
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "causalprune_lib"
+ROOMS = ("nets", "dynamics", "causality", "pruning", "diagnostics", "evidence")
+HEAVY = ("shap", "weightwatcher", "pyhessian", "datasets", "nolds", "statsmodels", "plotly")
+SLOW = ("pandas", "sklearn", "matplotlib", "scipy", "joblib")
+BUDGET = 0.3  # seconds that `import causalprune_lib` may add to `import torch`
+
+
+def module_name(path: Path) -> str:
+    """causalprune_lib/nets/models.py -> causalprune_lib.nets.models; a package without __init__."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports_of(module: str, source: str, *, is_package: bool) -> set[str]:
+    """Every module of this library that `source` imports, at the top or inside a function."""
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            children = {f"{origin}.{alias.name}" for alias in node.names}
+            # `from room import file` names files; `from room.file import name` names the file
+            found |= (children & FILES.keys()) or {origin}
+    return {name for name in found if name.split(".")[0] == "causalprune_lib"}
+
+
+EDGES = {
+    name: imports_of(name, path.read_text(encoding="utf-8"), is_package=path.stem == "__init__")
+    for name, path in FILES.items()
+}
+
+
+def room_of(module: str) -> str | None:
+    """The room of a module; None for the package itself and its private helpers."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else None
+
+
+def test_the_reader_of_imports_sees_every_form():
+    source = (
+        "import causalprune_lib.nets.models\n"
+        "from causalprune_lib.nets import parameters\n"
+        "from . import splits\n"
+        "from ..pruning.masks import Masks\n"
+        "import os\n"
+        "def f():\n    from .training import train\n"
+    )
+    assert imports_of("causalprune_lib.nets.datasets", source, is_package=False) == {
+        "causalprune_lib.nets.models",
+        "causalprune_lib.nets.parameters",
+        "causalprune_lib.nets.splits",
+        "causalprune_lib.nets.training",
+        "causalprune_lib.pruning.masks",
+    }
+
+
+def test_every_room_stands_where_the_plan_says():
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__"}
+    assert folders == set(ROOMS)
+    assert {f"causalprune_lib.{room}" for room in ROOMS} <= FILES.keys()
+    assert causalprune_lib._ROOMS == ROOMS
+
+
+def test_a_room_imports_only_from_rooms_above_it():
+    wrong = [
+        f"{module} imports {target}"
+        for module, targets in EDGES.items()
+        for target in targets
+        if room_of(module) is not None
+        and room_of(target) is not None
+        and ROOMS.index(room_of(target)) > ROOMS.index(room_of(module))
+    ]
+    assert wrong == []
+
+
+def test_helpers_of_the_package_know_no_room():
+    wrong = [
+        f"{module} imports {target}"
+        for module, targets in EDGES.items()
+        if room_of(module) is None and module != "causalprune_lib"
+        for target in targets
+        if room_of(target) is not None
+    ]
+    assert wrong == []
+
+
+def test_no_circles():
+    try:
+        graphlib.TopologicalSorter(EDGES).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_every_import_of_the_library_names_a_file():
+    missing = {target for targets in EDGES.values() for target in targets} - FILES.keys()
+    assert missing == set()
+
+
+@pytest.mark.parametrize("name", causalprune_lib.__all__)
+def test_public_names_come_from_the_file_that_is_said(name):
+    value = getattr(causalprune_lib, name)
+    assert value is getattr(import_module(f"causalprune_lib.{causalprune_lib._HOME[name]}"), name)
+    if callable(value):
+        assert value.__doc__, f"{name} has no docstring"
+
+
+def test_public_names_are_about_forty_and_said_once():
+    assert len(set(causalprune_lib.__all__)) == len(causalprune_lib.__all__)
+    assert 30 <= len(causalprune_lib.__all__) <= 60
+    assert set(causalprune_lib.__all__) <= set(dir(causalprune_lib))
+
+
+def test_the_stub_for_editors_says_the_same():
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    said = {
+        alias.asname: node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert said == causalprune_lib._HOME
+
+
+def test_the_book_uses_public_names_only():
+    used = {
+        (page.name, name)
+        for page in sorted((ROOT / "book").glob("*.md"))
+        for name in re.findall(r"\bcp\.([A-Za-z]\w*)", page.read_text(encoding="utf-8"))
+    }
+    assert used, "no page uses the library as cp"
+    assert {(page, name) for page, name in used if name not in causalprune_lib.__all__} == set()
+
+
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one():
+    with pytest.raises(AttributeError, match="Did you mean 'masks_from_scores'"):
+        causalprune_lib.mask_from_scores  # noqa: B018
+
+
+def in_a_new_process(code: str) -> dict | list:
+    """Run `code` in a fresh interpreter; return what it prints as JSON."""
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return json.loads(run.stdout)
+
+
+@pytest.fixture(scope="module")
+def front_door() -> list[dict]:
+    """Three times: what `import causalprune_lib` costs and loads once torch is there."""
+    code = (
+        "import json, sys, time, torch\n"
+        "before, start = set(sys.modules), time.perf_counter()\n"
+        "import causalprune_lib\n"
+        "seconds = time.perf_counter() - start\n"
+        "loaded = sorted({m.split('.')[0] for m in set(sys.modules) - before})\n"
+        "print(json.dumps({'seconds': seconds, 'loaded': loaded}))"
+    )
+    return [in_a_new_process(code) for _ in range(3)]
+
+
+def test_import_costs_little_beyond_torch(front_door):
+    seconds = [one["seconds"] for one in front_door]
+    assert statistics.median(seconds) < BUDGET, seconds
+
+
+def test_import_loads_nothing_slow(front_door):
+    assert {name for one in front_door for name in one["loaded"]}.isdisjoint({*HEAVY, *SLOW})
+
+
+def test_heavy_libraries_are_imported_where_they_are_used():
+    code = (
+        "import importlib, json, sys\n"
+        f"for name in {sorted(FILES)!r}: importlib.import_module(name)\n"
+        "print(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
+    )
+    assert set(in_a_new_process(code)).isdisjoint(HEAVY)
