@@ -1,0 +1,119 @@
+"""Opens pages of a built site in headless Chromium and tells what is wrong with each of them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# Without preload, or axe itself asks for stylesheets at addresses that the page does not use.
+AXE = {"resultTypes": ["violations"], "preload": False}
+SERIOUS = ("serious", "critical")
+LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 390)]
+
+# Resolves when MathJax, if the page has it, has set every formula.
+MATH_DONE = "() => window.MathJax?.startup ? MathJax.startup.promise.then(() => true) : true"
+BARE_IMAGES = """() => [...document.querySelectorAll('img')].filter(
+    i => !i.hasAttribute('alt') || /\\.(png|svg|jpe?g|gif)$/i.test(i.alt)).map(i => i.src)"""
+TEX_ERRORS = "() => document.querySelectorAll('mjx-merror, [data-mjx-error]').length"
+UNSET_TEX = """() => [...document.querySelectorAll('.math')].filter(
+    m => !m.querySelector('mjx-container')).map(m => m.textContent.slice(0, 60))"""
+OVERFLOW = """() => document.documentElement.scrollWidth - document.documentElement.clientWidth"""
+
+
+def executable() -> str | None:
+    """The path of an installed Chromium, or None."""
+    return next((path for path in map(shutil.which, NAMES) if path), None)
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve `folder` on a free local port; yield its address."""
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium that asks nothing of the network by itself."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable(), args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def faults(browser: Browser, address: str, page_name: str, scheme: str, width: int) -> list[str]:
+    """All that is wrong with one page in one look; an empty list is a good page."""
+    context = browser.new_context(
+        color_scheme=scheme, viewport={"width": width, "height": 900}, reduced_motion="reduce"
+    )
+    try:
+        page, found = context.new_page(), []
+        _listen(page, address, found)
+        page.goto(f"{address}/{page_name}", wait_until="networkidle")
+        page.evaluate(MATH_DONE)
+        if page.evaluate(TEX_ERRORS):
+            found.append(f"{page.evaluate(TEX_ERRORS)} TeX errors")
+        found += [f"TeX that nobody set: {tex}" for tex in page.evaluate(UNSET_TEX)]
+        found += [f"image without alternative text: {src}" for src in page.evaluate(BARE_IMAGES)]
+        if page.evaluate(OVERFLOW) > 0:
+            found.append(f"the page is {page.evaluate(OVERFLOW)} px wider than the screen")
+        found += _axe(page)
+        return found
+    finally:
+        context.close()
+
+
+def _listen(page: Page, address: str, found: list[str]) -> None:
+    page.on(
+        "console", lambda m: m.type == "error" and found.append(f"console error: {m.text[:200]}")
+    )
+    page.on("pageerror", lambda error: found.append(f"script error: {str(error)[:200]}"))
+    page.on("requestfailed", lambda r: found.append(f"failed request: {r.url}"))
+    page.on("response", lambda r: r.status >= 400 and found.append(f"answer {r.status}: {r.url}"))
+    page.on(
+        "request",
+        lambda r: (
+            r.url.startswith((address, "data:", "blob:"))
+            or found.append(f"external request: {r.url}")
+        ),
+    )
+
+
+def _axe(page: Page) -> list[str]:
+    return [
+        f"axe, {v['impact']}: {v['id']} at {v['nodes'][0]['target']}: {v['nodes'][0]['html'][:160]}"
+        for v in Axe().run(page, options=AXE).response["violations"]
+        if v["impact"] in SERIOUS
+    ]
