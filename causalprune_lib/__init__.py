@@ -56,7 +56,7 @@ _PUBLIC = {  # file -> the names it offers
     "diagnostics.cost": ("compare_latency", "latency", "model_cost", "sparse_linear_copy"),
     # experiments, tables, the look of plots
     "evidence.experiments": ("run_grid",),
-    "evidence.studies": ("LotteryCurve", "PruningCurve", "Recipe"),
+    "evidence.studies": ("LotteryCurve", "PruningCurve", "Recipe", "studies_of"),
     "evidence.tables": ("compare", "measured", "paired_difference", "published", "summarise"),
     "evidence.plots": ("use_style",),
 }

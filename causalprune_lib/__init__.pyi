@@ -65,6 +65,7 @@ from .evidence.studies import (
     LotteryCurve as LotteryCurve,
     PruningCurve as PruningCurve,
     Recipe as Recipe,
+    studies_of as studies_of,
 )
 from .evidence.tables import (
     compare as compare,

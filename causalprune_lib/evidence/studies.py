@@ -1,4 +1,4 @@
-"""The pruning studies of chapter 1, as specs for `run_grid`.
+"""The studies of the book's chapters, as specs for `run_grid`.
 
 Each study is a `Recipe` (which data, which network, how it is trained) plus what is varied. Its
 `run(seed)` does everything once, from the initial weights to the accuracies. The seed decides the
@@ -9,12 +9,13 @@ data is always the same.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 from torch import nn
 
+from causalprune_lib._validation import check_choice
 from causalprune_lib.evidence.cells import Point
 from causalprune_lib.nets.datasets import Dataset, load_dataset
 from causalprune_lib.nets.models import build_model
@@ -192,6 +193,37 @@ class LotteryCurve(Recipe):
             for name, (network, masks) in controls.items():
                 accuracy = train_and_judge(apply_masks(network, masks))
                 yield Point({"accuracy": accuracy}, network=name, amount=amount)
+
+
+_DIGITS = {"dataset": "digits", "model": "mlp", "hidden": (128, 64), "lr": 0.05}
+_FASHION = {"dataset": "fashion_mnist", "model": "lenet", "subset": 10_000, "lr": 0.02}
+_FEWER = (0.8, 0.9, 0.95, 0.98)
+
+STUDIES: dict[str, dict[str, tuple[Recipe, ...]]] = {
+    "what-a-network-can-lose": {
+        "quick": (PruningCurve(**_DIGITS), LotteryCurve(**_DIGITS)),
+        "full": (
+            PruningCurve(**_FASHION, epochs=8, finetune_epochs=2, amounts=_FEWER, profile="full"),
+            LotteryCurve(**_FASHION, epochs=8, amounts=_FEWER, profile="full"),
+        ),
+    },
+}
+
+
+def studies_of(chapter: str, profile: str, *, on: str = "cpu") -> tuple[Recipe, ...]:
+    """The studies that a chapter runs in a profile, to be computed on the device `on`.
+
+    The full ones are also what `python book/measure.py CHAPTER` runs and keeps.
+
+    Examples
+    --------
+    >>> curve, lottery = studies_of("what-a-network-can-lose", "quick")
+    >>> curve.dataset, lottery.epochs
+    ('digits', 20)
+    """
+    check_choice("chapter", chapter, STUDIES)
+    check_choice("profile", profile, STUDIES[chapter])
+    return tuple(replace(study, on=on) for study in STUDIES[chapter][profile])
 
 
 @lru_cache(maxsize=2)
