@@ -7,7 +7,6 @@ alone (compressed sparse rows, CSR).
 
 from __future__ import annotations
 
-import copy
 import time
 import warnings
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from torch.nn.utils import prune
 
 from causalprune_lib._validation import check_int
 from causalprune_lib.nets.guards import in_mode, try_forward
+from causalprune_lib.pruning.masks import clone_model, remove_masks
 
 QUARTILES = (0.25, 0.5, 0.75)
 
@@ -82,7 +82,9 @@ def sparse_linear_copy(model: nn.Module) -> nn.Module:
     >>> torch.allclose(dense(x), sparse(x), atol=1e-6)
     True
     """
-    twin = copy_without_masks(model)
+    twin = clone_model(model)
+    if prune.is_pruned(twin):
+        remove_masks(twin)
     sparse = {
         layer: CSRLinear(layer.weight, layer.bias).train(layer.training)
         for layer in twin.modules()
@@ -96,23 +98,6 @@ def sparse_linear_copy(model: nn.Module) -> nn.Module:
         for name, child in list(parent._modules.items()):
             if child in sparse:
                 setattr(parent, name, sparse[child])
-    return twin
-
-
-def copy_without_masks(model: nn.Module) -> nn.Module:
-    """Copy `model` and make the masks of `torch.nn.utils.prune` permanent in the copy."""
-    # A masked weight is computed, not a parameter, and PyTorch refuses to copy such tensors.
-    computed = {
-        id(value): value.detach().clone()
-        for module in model.modules()
-        for value in vars(module).values()
-        if isinstance(value, torch.Tensor) and not value.is_leaf
-    }
-    twin = copy.deepcopy(model, computed)
-    for module in twin.modules():
-        for hook in list(module._forward_pre_hooks.values()):
-            if isinstance(hook, prune.BasePruningMethod):
-                prune.remove(module, hook._tensor_name)
     return twin
 
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable
+from dataclasses import dataclass
 
 
-def source_of(thing: Callable | type) -> str:
-    """The source of a function, method or class, moved to the left margin.
+@dataclass(frozen=True)
+class show_source:
+    """The source of a function, method or class: the last line of a notebook cell shows it.
 
     Examples
     --------
-    >>> print(source_of(source_of).splitlines()[0])
-    def source_of(thing: Callable | type) -> str:
+    >>> print(show_source(show_source.__str__))
+    def __str__(self) -> str:
+        return textwrap.dedent(inspect.getsource(self.thing)).rstrip()
     """
-    return textwrap.dedent(inspect.getsource(thing)).rstrip()
 
+    thing: Callable | type
 
-def show_source(thing: Callable | type):
-    """The source of `thing` as highlighted code, for the last line of a notebook cell."""
-    from IPython.display import Markdown
+    def __str__(self) -> str:
+        return textwrap.dedent(inspect.getsource(self.thing)).rstrip()
 
-    return Markdown(f"```python\n{source_of(thing)}\n```")
+    def _repr_markdown_(self) -> str:  # what Jupyter shows
+        return f"```python\n{self}\n```"
