@@ -1,0 +1,136 @@
+"""Surrogate series: copies of a series that keep some of its properties and lose all others.
+
+A statistic that has the same value on a series and on its surrogates says nothing beyond what the
+surrogates keep (Theiler, Eubank, Longtin, Galdrikian and Farmer, Physica D 58, 1992):
+
+==========================  ============================================  ======================
+surrogate                   keeps                                         stands for
+==========================  ============================================  ======================
+`shuffled`                  the values, as a set                          independent noise
+`phase_randomised` (FT)     the power spectrum, so the autocorrelation    a linear Gaussian process
+`aaft`                      the values, and nearly the spectrum           the same, seen through a
+                                                                          monotone function
+`increment_shuffled`        first and last value, increments as a set     a random walk
+==========================  ============================================  ======================
+
+All take series (..., n) with time last, treat each alone, and need `seed=` or `generator=`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from causalprune_lib._validation import check_finite
+from causalprune_lib.dynamics.systems import make_generator
+
+
+def shuffled(
+    x: torch.Tensor, *, seed: int | None = None, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """The samples of each series in random order.
+
+    Examples
+    --------
+    >>> x = torch.arange(6.0).view(2, 3)
+    >>> shuffled(x, seed=0).sort(-1).values.equal(x)
+    True
+    """
+    _check(x, minimum=1)
+    order = _uniform(x, make_generator(seed, generator, x.device)).argsort(-1)
+    return x.gather(-1, order)
+
+
+def phase_randomised(
+    x: torch.Tensor, *, seed: int | None = None, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Each series with the phases of its Fourier transform replaced by uniform random ones.
+
+    The amplitudes stay, those of the mean and (n even) of the highest frequency with their sign.
+    Computed in float64; a float32 series comes back as float32.
+
+    Raises
+    ------
+    ValueError
+        A sample is NaN or infinite.
+
+    Examples
+    --------
+    >>> x = torch.tensor([0.0, 1.0, 0.0, -1.0, 2.0], dtype=torch.float64)
+    >>> y = phase_randomised(x, seed=0)
+    >>> torch.allclose(torch.fft.rfft(y).abs(), torch.fft.rfft(x).abs())
+    True
+    """
+    _check(x, minimum=1)
+    check_finite("x", x)
+    return _random_phases(x.double(), make_generator(seed, generator, x.device)).to(x.dtype)
+
+
+def aaft(
+    x: torch.Tensor, *, seed: int | None = None, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Amplitude-adjusted Fourier transform surrogates: exactly the values of each series.
+
+    Normal noise is put into the rank order of `x`, its phases are randomised, and the values of `x`
+    are put into the rank order of the result. For short or very skewed series the spectrum comes
+    out flatter than that of `x` (Schreiber and Schmitz, Phys. Rev. Lett. 77, 1996).
+
+    Examples
+    --------
+    >>> x = torch.tensor([0.0, 5.0, 1.0, -1.0, 2.0])
+    >>> aaft(x, seed=0).sort().values.tolist()
+    [-1.0, 0.0, 1.0, 2.0, 5.0]
+    """
+    _check(x, minimum=1)
+    check_finite("x", x)
+    random = make_generator(seed, generator, x.device)
+    noise = torch.randn(x.shape, generator=random, dtype=torch.float64, device=x.device)
+    rank_of_x = x.argsort(-1).argsort(-1)
+    alike = noise.sort(-1).values.gather(-1, rank_of_x)  # normal, in the order of x
+    rank = _random_phases(alike, random).argsort(-1).argsort(-1)
+    return x.sort(-1).values.gather(-1, rank)
+
+
+def increment_shuffled(
+    x: torch.Tensor, *, seed: int | None = None, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """A random walk with the increments of each series, in random order, from its first value.
+
+    The last value is that of `x` too, up to rounding, because the increments add up to the same.
+
+    Examples
+    --------
+    >>> x = torch.tensor([1.0, 2.0, 4.0, 3.0])
+    >>> y = increment_shuffled(x, seed=0)
+    >>> y[0].item(), y[-1].item(), sorted(y.diff().tolist())
+    (1.0, 3.0, [-1.0, 1.0, 2.0])
+    """
+    _check(x, minimum=2)
+    check_finite("x", x)
+    steps = shuffled(x.double().diff(dim=-1), seed=seed, generator=generator)
+    first = x[..., :1].double()
+    return torch.cat([first, first + steps.cumsum(-1)], -1).to(x.dtype)
+
+
+def _check(x: object, *, minimum: int) -> None:
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
+        raise TypeError(f"x must be a floating-point torch.Tensor; got {kind}.")
+    if x.dim() == 0 or x.shape[-1] < minimum:
+        raise ValueError(f"x must have shape (..., n) with n >= {minimum}; got {tuple(x.shape)}.")
+
+
+def _uniform(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.rand(x.shape, generator=generator, dtype=torch.float64, device=x.device)
+
+
+def _random_phases(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    n = x.shape[-1]
+    spectrum = torch.fft.rfft(x)
+    turn = 2 * math.pi * _uniform(spectrum.real, generator)
+    randomised = torch.polar(spectrum.abs(), turn)
+    randomised[..., 0] = spectrum[..., 0]
+    if n % 2 == 0:
+        randomised[..., -1] = spectrum[..., -1]
+    return torch.fft.irfft(randomised, n=n)

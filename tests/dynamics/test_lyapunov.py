@@ -1,0 +1,192 @@
+"""Exponents estimated from series: right by value, in a batch as alone, honest about NaN."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import nolds
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from causalprune_lib.dynamics import lyapunov
+from causalprune_lib.dynamics.lyapunov import largest_lyapunov
+from causalprune_lib.dynamics.processes import random_walk, white_noise
+from causalprune_lib.dynamics.systems import henon, logistic, lorenz
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "exponents.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("exponents_benchmark", BENCHMARK)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_logistic_map_within_two_percent(seed):
+    system = logistic(2000, seed=seed)
+    exponent = largest_lyapunov(system.series).exponent.item()
+    assert system.exponent == math.log(2)
+    assert exponent == pytest.approx(math.log(2), rel=0.02)
+
+
+def test_henon_map_within_five_percent():
+    system = henon(2000, batch=(20,), seed=0)
+    exponent = largest_lyapunov(system.series).exponent
+    assert exponent[0].item() == pytest.approx(0.419, rel=0.05)
+    assert exponent.mean().item() == pytest.approx(0.419, rel=0.01)
+    assert exponent.std().item() < 0.03 * 0.419  # so one series lies within 5% nine times in ten
+
+
+def test_lorenz_flow_within_fifteen_percent():
+    system = lorenz(2500, every=5, seed=0)
+    found = largest_lyapunov(
+        system.series, dim=3, lag=3, theiler=40, horizon=40, fit_range=(10, 40)
+    )
+    assert found.exponent.mean().item() == pytest.approx(system.exponent, rel=0.15)
+
+
+def test_fixed_point_and_period_two_are_not_chaotic():
+    settling = logistic(300, r=2.8, transient=0, batch=(3,), seed=0).series
+    assert bool((largest_lyapunov(settling, horizon=3).exponent < 0).all())
+    period_two = torch.tensor([0.2, 0.8]).repeat(100)
+    assert largest_lyapunov(period_two).exponent.item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["noise", "walk", "repeats"])
+@pytest.mark.parametrize(
+    ("dim", "lag", "theiler", "horizon"), [(2, 1, 1, 5), (1, 1, 0, 2), (3, 4, 7, 9)]
+)
+def test_equals_a_plain_loop(benchmark, kind, dim, lag, theiler, horizon):
+    make = white_noise if kind == "noise" else random_walk
+    x = make(90, batch=(3,), seed=2).series
+    x = x.round() if kind == "repeats" else x
+    options = {"dim": dim, "lag": lag, "theiler": theiler, "horizon": horizon}
+    found = largest_lyapunov(x, **options).divergence.numpy()
+    plain = [benchmark.plain_rosenstein(one, **options) for one in x.numpy()]
+    np.testing.assert_allclose(found, plain, rtol=0, atol=1e-9)
+
+
+def test_equals_nolds():
+    x = random_walk(150, batch=(4,), seed=5).series
+    found = largest_lyapunov(x, dim=3, lag=2, theiler=4, horizon=7, fit_range=(0, 7)).exponent
+    peer = [
+        nolds.lyap_r(one, emb_dim=3, lag=2, min_tsep=4, trajectory_len=8, fit="poly")
+        for one in x.numpy()
+    ]
+    np.testing.assert_allclose(found.numpy(), peer, rtol=0, atol=1e-5)
+
+
+def test_batched_equals_looped_over_any_axes_view_and_type():
+    series = random_walk(400, batch=(2, 3), seed=0).series
+    windows = series.unfold(-1, 60, 17)  # (2, 3, 21, 60), overlapping memory
+    batched = largest_lyapunov(windows)
+    for index in np.ndindex(windows.shape[:-1]):
+        alone = largest_lyapunov(windows[index].clone())
+        torch.testing.assert_close(batched.divergence[index], alone.divergence, rtol=0, atol=1e-12)
+        torch.testing.assert_close(batched.exponent[index], alone.exponent, rtol=0, atol=1e-12)
+    frozen = windows.numpy().copy()
+    frozen.setflags(write=False)
+    assert torch.equal(largest_lyapunov(frozen).exponent, batched.exponent)
+    small = windows.to(torch.float32)
+    assert torch.equal(largest_lyapunov(small).exponent, largest_lyapunov(small.double()).exponent)
+    assert batched.exponent.shape == (2, 3, 21)
+    assert batched.divergence.shape == batched.counts.shape == (2, 3, 21, 6)
+    assert largest_lyapunov(windows[:0]).exponent.shape == (0, 3, 21)
+
+
+def test_chunks_and_threads_change_nothing():
+    x = white_noise(70, batch=(101,), seed=0).series
+    before = torch.get_num_threads()
+    whole = largest_lyapunov(x)
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            pieces = largest_lyapunov(x, chunk_bytes=300_000)
+            assert torch.get_num_threads() == threads
+            torch.testing.assert_close(pieces.exponent, whole.exponent, rtol=0, atol=1e-12)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_chunk_stays_within_its_bytes(monkeypatch):
+    seen = []
+
+    class Spy(lyapunov.DivergenceCurves):
+        def __call__(self, windows):
+            seen.append(len(windows) * self.bytes_per_window)
+            return super().__call__(windows)
+
+    monkeypatch.setattr(lyapunov, "DivergenceCurves", Spy)
+    largest_lyapunov(white_noise(100, batch=(500,), seed=0).series, chunk_bytes=4_000_000)
+    assert max(seen) * torch.get_num_threads() <= 4_000_000
+    assert len(seen) > 1
+
+
+def test_memory_does_not_grow_with_the_number_of_windows():
+    program = """
+import resource, torch
+from causalprune_lib.dynamics.lyapunov import largest_lyapunov
+torch.set_num_threads(1)
+series = torch.rand(60_040, generator=torch.Generator().manual_seed(0))
+windows = series.unfold(0, 40, 1)  # 60,001 windows, 19 MB if they were copied
+largest_lyapunov(windows[:3000], chunk_bytes=4_000_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+largest_lyapunov(windows, chunk_bytes=4_000_000)
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    results = 60_001 * 8 * (6 + 6 + 1)  # 6.2 MB: 1,000,000 windows leave 0.1 GB of results
+    assert int(done.stdout) < 2 * results + 4_000_000
+
+
+@settings(max_examples=25, deadline=None)
+@given(power=st.integers(-900, 900), sign=st.sampled_from([-1.0, 1.0]))
+def test_a_change_of_unit_shifts_the_curve_and_keeps_the_exponent(power, sign):
+    x = white_noise(60, batch=(2,), seed=1).series
+    scaled = largest_lyapunov(x * sign * 2.0**power)
+    here = largest_lyapunov(x)
+    shift = power * math.log(2)
+    torch.testing.assert_close(scaled.divergence, here.divergence + shift, rtol=1e-12, atol=1e-9)
+    torch.testing.assert_close(scaled.exponent, here.exponent, rtol=0, atol=1e-9)
+
+
+def test_fits_read_the_curve_as_they_say():
+    x = white_noise(100, batch=(3,), seed=0).series
+    curve = largest_lyapunov(x).divergence.numpy()
+    first = largest_lyapunov(x, fit="first_step").exponent.numpy()
+    np.testing.assert_allclose(first, curve[:, 1] - curve[:, 0], rtol=0, atol=1e-12)
+    for given_range, used in [(None, (1, 5)), ((0, 3), (0, 3)), ((2, 5), (2, 5))]:
+        slope = largest_lyapunov(x, fit_range=given_range).exponent.numpy()
+        k = np.arange(used[0], used[1] + 1)
+        line = np.polyfit(k, curve[:, k].T, 1)[0]
+        np.testing.assert_allclose(slope, line, rtol=0, atol=1e-12)
+
+
+def test_the_benchmark_runs_and_agrees(benchmark, capsys):
+    assert (
+        benchmark.main(["--windows", "20", "--repeats", "1", "--checked", "1", "--limit", "0"]) == 0
+    )
+    assert "ratio" in capsys.readouterr().out
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_numbers():
+    x = random_walk(200, batch=(500,), seed=0).series.round(decimals=1)
+    for convention in ("embedded", "tisean"):
+        here = largest_lyapunov(x, convention=convention)
+        there = largest_lyapunov(x.cuda(), convention=convention)
+        assert there.exponent.is_cuda
+        torch.testing.assert_close(there.divergence.cpu(), here.divergence, rtol=0, atol=1e-9)
+        assert torch.equal(there.counts.cpu(), here.counts)
