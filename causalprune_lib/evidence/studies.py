@@ -17,6 +17,7 @@ from torch import nn
 
 from causalprune_lib._validation import check_choice
 from causalprune_lib.evidence.cells import Point
+from causalprune_lib.evidence.legcnet_studies import LEGCNET_STUDIES, LEGCNetTrial
 from causalprune_lib.nets.datasets import Dataset, load_dataset
 from causalprune_lib.nets.models import build_model
 from causalprune_lib.nets.training import History, evaluate, train
@@ -195,11 +196,13 @@ class LotteryCurve(Recipe):
                 yield Point({"accuracy": accuracy}, network=name, amount=amount)
 
 
+Study = Recipe | LEGCNetTrial
+
 _DIGITS = {"dataset": "digits", "model": "mlp", "hidden": (128, 64), "lr": 0.05}
 _FASHION = {"dataset": "fashion_mnist", "model": "lenet", "subset": 10_000, "lr": 0.02}
 _FEWER = (0.8, 0.9, 0.95, 0.98)
 
-STUDIES: dict[str, dict[str, tuple[Recipe, ...]]] = {
+STUDIES: dict[str, dict[str, tuple[Study, ...]]] = {
     "what-a-network-can-lose": {
         "quick": (PruningCurve(**_DIGITS), LotteryCurve(**_DIGITS)),
         "full": (
@@ -207,10 +210,11 @@ STUDIES: dict[str, dict[str, tuple[Recipe, ...]]] = {
             LotteryCurve(**_FASHION, epochs=8, amounts=_FEWER, profile="full"),
         ),
     },
+    "legcnet": LEGCNET_STUDIES,  # the seed is one of ten published trials, from 0
 }
 
 
-def studies_of(chapter: str, profile: str, *, on: str = "cpu") -> tuple[Recipe, ...]:
+def studies_of(chapter: str, profile: str, *, on: str = "cpu") -> tuple[Study, ...]:
     """The studies that a chapter runs in a profile, to be computed on the device `on`.
 
     The full ones are also what `python book/measure.py CHAPTER` runs and keeps.

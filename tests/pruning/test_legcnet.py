@@ -1,0 +1,263 @@
+"""LEGCNet on any module: the same numbers as the batched trainer, and a mask one can trust."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+from causalprune_lib._random import seeded
+from causalprune_lib.dynamics.recorder import TrajectoryRecorder
+from causalprune_lib.nets.datasets import load_dataset
+from causalprune_lib.nets.models import MLP
+from causalprune_lib.nets.training import train
+from causalprune_lib.pruning.legcnet import LEGCNet, UnscoredError, legcnet_unstructured
+from causalprune_lib.pruning.legcnet_decision import legcnet_decision
+from causalprune_lib.pruning.legcnet_networks import SigmoidNetworks
+from causalprune_lib.pruning.legcnet_recording import error_rate, record_training
+from causalprune_lib.pruning.legcnet_training import train_networks
+from causalprune_lib.pruning.legcnet_windows import cut_windows, windowed_exponents
+from causalprune_lib.pruning.masks import apply_masks, masks_of
+
+QUICK = {"window": 30, "epochs": 6, "lr": 0.05, "max_lag": 4}
+
+
+def examples(n=60, d=3, seed=0, dtype=torch.float32):
+    x = torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return x, (x[:, 0] + 0.3 * x[:, 1] > 0).long()
+
+
+def network(seed=0, d=3):
+    with seeded(seed):
+        return MLP([d, 5, 2], activation="tanh")
+
+
+def state(model):
+    return copy.deepcopy(dict(model.state_dict()))
+
+
+def test_a_module_gets_the_numbers_of_the_batched_trainer():
+    networks = SigmoidNetworks.random((4, 6, 1), 2, seed=0, scale=0.5)
+    x, y = examples(80, 4, dtype=torch.float64)
+    other = examples(50, 4, seed=1, dtype=torch.float64)
+    windows = cut_windows(5 * 80 + 1, window=40)
+    run = train_networks(
+        networks, x, y, lr=0.3, epochs=5, test=other, record=[1], judge_at=windows.ends.tolist()
+    )
+    options = {"window": 40, "epochs": 5, "lr": 0.3, "loss": "squared_error", "max_lag": 3}
+    legcnet = LEGCNet(**options).fit(networks.model(1), (x, y), judged=other)
+    np.testing.assert_allclose(legcnet.trajectory_.weights, run.weights[0], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(legcnet.error_, 1 - run.test_accuracy_at[1], atol=1e-12)
+    exponents = windowed_exponents(run.weights[0], window=40).exponent
+    assert ((legcnet.exponents_ - exponents).abs() < 2e-6).all()
+    decision = legcnet_decision(exponents, 1 - run.test_accuracy_at[1], max_lag=3)
+    assert torch.equal(legcnet.masks_.flat(), decision.keep)
+
+
+def test_fit_trains_a_copy_and_leaves_the_model_and_the_generators_alone():
+    model, data = network(), examples()
+    before, generator = state(model), torch.random.get_rng_state()
+    legcnet = LEGCNet(**QUICK).fit(model, data)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), generator)
+    assert not torch.equal(legcnet.model_.fc1.weight, model.fc1.weight)
+    assert torch.equal(legcnet.trajectory_.at(0), legcnet.trajectory_.layout.flatten(model))
+
+
+def test_partial_training_reads_the_first_tenth_of_the_steps():
+    model, data = network(), examples(100)
+    full = LEGCNet(**QUICK | {"epochs": 10}).fit(model, data)
+    part = LEGCNet(variant="PT", **QUICK | {"epochs": 10}).fit(model, data)
+    assert len(full.trajectory_) == 1001
+    assert len(part.trajectory_) == 101
+    n = part.windows_.count
+    assert n == 3  # 30 rows, 27 apart
+    assert torch.equal(part.exponents_, full.exponents_[:n])
+    np.testing.assert_array_equal(part.error_, full.error_[:n])
+
+
+def test_the_fitted_shapes_and_names_fit_each_other():
+    legcnet = LEGCNet(**QUICK).fit(network(), examples())
+    w, p = legcnet.exponents_.shape
+    assert (w, p) == (legcnet.windows_.count, 25)
+    assert legcnet.error_.shape == (w,)
+    assert legcnet.pvalue_.shape == (p,)
+    assert list(legcnet.scores_) == list(legcnet.masks_) == ["fc1.weight", "fc2.weight"]
+    assert legcnet.masks_.n_kept == int(legcnet.decision_.keep.sum())
+    np.testing.assert_allclose(
+        legcnet.error_, legcnet.trajectory_.error[legcnet.windows_.ends], atol=0
+    )
+
+
+def test_the_error_at_the_last_window_is_that_of_the_network_there():
+    model, (x, y) = network(), examples()
+    steps = 29  # the only window ends with the training
+    recording = record_training(model, (x, y), (x, y), steps=steps, window=30)
+    assert recording.windows.count == 1
+    assert recording.error[0] == error_rate(model, x, y)
+
+
+@pytest.mark.filterwarnings("ignore::causalprune_lib.pruning.selection.LayerCollapseWarning")
+def test_an_amount_takes_the_ranking_and_growing_amounts_are_nested():
+    legcnet = LEGCNet(amount=7, **QUICK).fit(network(), examples())
+    assert legcnet.masks_.n - legcnet.masks_.n_kept == 7
+    assert (
+        legcnet.decision_.scores[~legcnet.masks_.flat()].max()
+        <= legcnet.decision_.scores[legcnet.masks_.flat()].min()
+    )
+    fewer, more = legcnet.masks_at(3), legcnet.masks_at(0.6)
+    assert (fewer & more) == more
+    per_layer = legcnet.masks_at(0.4, scope="layer").counts()
+    assert (per_layer.weights - per_layer.kept).tolist() == [6, 4]
+
+
+def test_a_short_training_reports_an_empty_decision_and_ranks_at_the_amount_asked_for():
+    """13 windows: 14 lags need 44, and 3 fit."""
+    short = QUICK | {"max_lag": 14, "epochs": 6}
+    legcnet = LEGCNet(**short).fit(network(), examples())
+    assert legcnet.windows_.count == 13
+    assert legcnet.masks_.amount == 0
+    assert "14 lags need 44 windows. The decision is empty." in legcnet.decision_.summary()
+    asked = legcnet.masks_at(5)
+    assert asked.n - asked.n_kept == 5
+
+
+def test_without_a_whole_window_nothing_is_ranked():
+    legcnet = LEGCNet(window=200, epochs=1).fit(network(), examples())
+    assert legcnet.exponents_.shape == (0, 25)
+    assert legcnet.masks_.amount == 0
+    with pytest.raises(UnscoredError, match=r"no score.*0 windows, lags 1\.\.14"):
+        legcnet.masks_at(1)
+
+
+@pytest.mark.parametrize("error", ["train", "validation", "test"])
+def test_the_error_is_taken_where_it_is_asked_for(error):
+    data = load_dataset("iris", subset=60)
+    with seeded(0):
+        model = MLP([4, 5, 3], activation="tanh")
+    legcnet = LEGCNet(error=error, **QUICK).fit(model, data)
+    parts = {"train": (data.x_train, data.y_train), "test": (data.x_test, data.y_test)}
+    *_, x_val, y_val = data.split_validation(0.1, seed=0)
+    judged = (parts | {"validation": (x_val, y_val)})[error]
+    n_train = 54 if error == "validation" else 60
+    assert len(legcnet.trajectory_) == 6 * n_train + 1
+    counts = legcnet.error_ * len(judged[1])
+    np.testing.assert_allclose(counts, counts.round(), atol=1e-9)
+
+
+def test_your_own_loop_gives_the_trajectory():
+    """Batches of 12, Adam, errors logged at the windows' ends: 5 steps an epoch."""
+    model, (x, y) = network(), examples()
+    before = state(model)
+    ends = set(cut_windows(401, window=30).ends.tolist())
+    with TrajectoryRecorder(model) as recorder:
+        steps = iter(range(1, 401))
+
+        def log(*_):
+            done = next(steps) - 1  # called before each step
+            if done in ends:
+                recorder.log(error=error_rate(model, x, y))
+
+        train(model, x, y, epochs=80, batch_size=12, optimizer="adam", on_batch=log, progress=False)
+    legcnet = LEGCNet(window=30, max_lag=3).fit_trajectory(recorder.trajectory())
+    assert legcnet.exponents_.shape[0] == cut_windows(401, window=30).count
+    assert not hasattr(legcnet, "model_")
+    model.load_state_dict(before)
+    assert masks_of(apply_masks(model, legcnet.masks_)) == legcnet.masks_
+
+
+def test_missing_errors_and_missing_weights_are_named():
+    model, (x, y) = network(), examples()
+    with TrajectoryRecorder(model) as recorder:
+        train(model, x, y, epochs=2, batch_size=1, progress=False)
+    with pytest.raises(ValueError, match="step 29 has none"):
+        LEGCNet(window=30).fit_trajectory(recorder.trajectory())
+    windows = cut_windows(121, window=30)
+    error = np.linspace(0.5, 0.1, windows.count)
+    assert LEGCNet(window=30).fit_trajectory(recorder.trajectory(), error=error).masks_.amount == 0
+    with TrajectoryRecorder(model, indices=[0, 1]) as part:
+        train(model, x, y, epochs=2, batch_size=1, progress=False)
+    with pytest.raises(ValueError, match="all 25 weights; got 2"):
+        LEGCNet(window=30).fit_trajectory(part.trajectory(), error=error)
+
+
+def test_the_entry_prunes_in_the_manner_of_torch():
+    model, data = network(), examples()
+    legcnet = LEGCNet(**QUICK).fit(model, data)
+    before = state(model)
+    pruned = legcnet_unstructured(model, 6, data=data, **QUICK)
+    assert pruned is model
+    assert prune.is_pruned(model)
+    assert torch.equal(model.fc1.weight_orig, before["fc1.weight"])
+    assert masks_of(model) == legcnet.masks_at(6)
+    again = legcnet_unstructured(model, 3, importance_scores=legcnet.scores_)
+    assert masks_of(again) == legcnet.masks_at(9)
+    assert masks_of(legcnet_unstructured(network(), data=data, **QUICK)) == legcnet.masks_
+
+
+def test_the_entry_takes_over_the_counts_of_other_masks():
+    model, data = network(), examples()
+    legcnet = LEGCNet(**QUICK).fit(model, data)
+    like = legcnet.masks_at(0.5, scope="layer")
+    legcnet_unstructured(model, scope="like", like=like, importance_scores=legcnet.scores_)
+    assert masks_of(model).counts().kept.tolist() == like.counts().kept.tolist()
+
+
+def test_pruned_weights_stay_zero_while_a_masked_copy_is_read_again():
+    """A second round: masked weights have constant windows, no score, and stay pruned."""
+    model, data = network(), examples()
+    legcnet_unstructured(model, 6, data=data, **QUICK)
+    first = masks_of(model)
+    again = LEGCNet(**QUICK).fit(model, data)
+    gone = ~first.flat()
+    assert (again.trajectory_.weights[:, gone.numpy()] == 0).all()
+    assert again.decision_.scores[gone].isnan().all()
+    legcnet_unstructured(model, 2, importance_scores=again.scores_)
+    assert masks_of(model).n_kept == first.n_kept - 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"variant": "full"}, "variant must be one of 'FT', 'PT'"),
+        ({"rule": "correct"}, "Did you mean 'corrected'"),
+        ({"orientation": "prune_noncausal"}, "Did you mean 'prune_non_causal'"),
+        ({"error": "tests"}, "Did you mean 'test'"),
+        ({"window": 1}, "window must be >= 2"),
+        ({"overlap": 1}, "overlap must be in"),
+        ({"max_lag": 0}, "max_lag must be >= 1"),
+        ({"epochs": 0}, "epochs must be >= 1"),
+        ({"partial": 1.5}, "partial must be in"),
+        ({"alpha": -0.1}, "alpha must be in"),
+    ],
+)
+def test_bad_options_are_named_at_once(options, message):
+    with pytest.raises(ValueError, match=message):
+        LEGCNet(**options)
+
+
+def test_bad_data_are_named():
+    model, (x, y) = network(), examples()
+    with pytest.raises(ValueError, match="error='test' needs a Dataset"):
+        LEGCNet(error="test").fit(model, (x, y))
+    with pytest.raises(ValueError, match="loss must be one of 'cross_entropy', 'squared_error'"):
+        LEGCNet(loss="hinge").fit(model, (x, y))
+    with pytest.raises(ValueError, match="data must be given, or importance_scores"):
+        legcnet_unstructured(model, 3)
+    scores = {"fc1.weight": torch.rand(5, 3)}
+    with pytest.raises(TypeError, match=r"nothing is fitted; got the options .'window'"):
+        legcnet_unstructured(model, 3, importance_scores=scores, window=30)
+    with pytest.raises(ValueError, match="x must be finite"):
+        LEGCNet().fit(model, (x * torch.nan, y))
+    with pytest.raises(ValueError, match=r"judged\[1\]"):
+        LEGCNet().fit(model, (x, y), judged=(x, y + 7))
+    with pytest.raises(ValueError, match="'cross_entropy' needs two outputs or more"):
+        LEGCNet().fit(nn.Linear(3, 1), (x, y))
+    with pytest.raises(ValueError, match=r"y must hold classes 0\.\.1; got 0\.\.2"):
+        LEGCNet(loss="squared_error").fit(nn.Linear(3, 1), (x, y * 2))
+    with pytest.raises(FloatingPointError, match="the training loss became"):
+        LEGCNet(lr=1e30, **{k: v for k, v in QUICK.items() if k != "lr"}).fit(
+            nn.Sequential(nn.Linear(3, 2)), (1e20 * x, y)
+        )
