@@ -30,6 +30,12 @@ _PUBLIC = {  # file -> the names it offers
     # what training does
     "dynamics.trajectory": ("Trajectory",),
     "dynamics.recorder": ("TrajectoryRecorder",),
+    "dynamics.lyapunov": ("largest_lyapunov",),
+    "dynamics.tangent": ("tangent_exponent",),
+    "dynamics.twins": ("twin_trajectories",),
+    # what it can be said to cause
+    "causality.granger": ("granger_test",),
+    "causality.decisions": ("causal_decision",),
     # from scores to masks, from masks to sparse networks
     "pruning.masks": (
         "LayerCollapseWarning",
@@ -52,6 +58,7 @@ _PUBLIC = {  # file -> the names it offers
         "random_unstructured",
     ),
     "pruning.iterative": ("lottery_ticket", "random_ticket"),
+    "pruning.legcnet": ("LEGCNet", "legcnet_unstructured"),
     # what a sparse network costs
     "diagnostics.cost": ("compare_latency", "latency", "model_cost", "sparse_linear_copy"),
     # experiments, tables, the look of plots

@@ -28,6 +28,21 @@ from .dynamics.trajectory import (
 from .dynamics.recorder import (
     TrajectoryRecorder as TrajectoryRecorder,
 )
+from .dynamics.lyapunov import (
+    largest_lyapunov as largest_lyapunov,
+)
+from .dynamics.tangent import (
+    tangent_exponent as tangent_exponent,
+)
+from .dynamics.twins import (
+    twin_trajectories as twin_trajectories,
+)
+from .causality.granger import (
+    granger_test as granger_test,
+)
+from .causality.decisions import (
+    causal_decision as causal_decision,
+)
 from .pruning.masks import (
     LayerCollapseWarning as LayerCollapseWarning,
     Masks as Masks,
@@ -51,6 +66,10 @@ from .pruning.baselines import (
 from .pruning.iterative import (
     lottery_ticket as lottery_ticket,
     random_ticket as random_ticket,
+)
+from .pruning.legcnet import (
+    LEGCNet as LEGCNet,
+    legcnet_unstructured as legcnet_unstructured,
 )
 from .diagnostics.cost import (
     compare_latency as compare_latency,

@@ -201,7 +201,7 @@ def _eliminate(head, tail, rows, pivot) -> None:
         row -= xp.einsum("ks,kls->ls", above[:, 0], above)
         pivot[j] = row[0]
         scale = 1 / xp.sqrt(row[0])
-        rows[len(rows) - lag + j, j:] = row = row * scale
+        row = xp.multiply(row, scale, out=rows[len(rows) - lag + j, j:])
         z[j] *= scale
         z[j + 1 :] -= row[1:] * z[j]
 
