@@ -1,0 +1,191 @@
+"""The live comparisons of the chapter "LEGCNet": controls, placebos and changed settings.
+
+Paper: arXiv:2308.09955. The full-size study is in `legcnet_studies`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import torch
+
+from causalprune_lib.evidence.legcnet_controls import lowest_at_counts
+from causalprune_lib.nets.datasets import Dataset
+from causalprune_lib.pruning.legcnet_decision import LEGCNetDecision, legcnet_decision
+from causalprune_lib.pruning.legcnet_networks import SigmoidNetworks, random_masks_like
+from causalprune_lib.pruning.legcnet_released import TrialReading, run_to_benchmark
+from causalprune_lib.pruning.legcnet_settings import MaskReading, legcnet_settings
+from causalprune_lib.pruning.legcnet_training import NetworksRun, train_networks
+from causalprune_lib.pruning.legcnet_windows import cut_windows, windowed_exponents
+
+
+def outcomes(run: NetworksRun, *, max_epochs: int) -> pd.DataFrame:
+    """One row per network: test `accuracy`, `epochs` to the benchmark, `reached`.
+
+    The accuracy is that of the epoch that reached the benchmark, or of the last. Never to reach it
+    counts as `max_epochs`.
+    """
+    reached = ~run.epochs_to_benchmark.isnan()
+    at = run.at_benchmark("test_accuracy")
+    return pd.DataFrame(
+        {
+            "accuracy": torch.where(reached, at, run.test_accuracy[:, -1]).cpu(),
+            "epochs": run.epochs_to_benchmark.nan_to_num(nan=max_epochs).cpu(),
+            "reached": reached.double().cpu(),
+        }
+    )
+
+
+def train_with_controls(
+    dataset: str,
+    trials: Sequence[TrialReading],
+    *,
+    networks: SigmoidNetworks,
+    data: Dataset,
+    reading: MaskReading,
+    n_random: int = 30,
+) -> pd.DataFrame:
+    """Train each trial's mask beside its controls, which prune as many weights in every layer.
+
+    Returns the columns `mask` ("dense", "LEGCNet", "magnitude", "inverse", and "random" `n_random`
+    times), `seed` (the number of the trial), and those of `outcomes`. Magnitude is that of the
+    dense network when the recording ends, inverse LEGCNet's ranking upside down.
+    """
+    settings = legcnet_settings(dataset)
+    split = settings.sizes[0] * settings.sizes[1]
+    networks = networks.select(range(len(trials)))
+    sizes = train_networks(
+        networks,
+        data.x_train,
+        data.y_train,
+        lr=settings.lr,
+        label_size=settings.label_size,
+        epochs=reading.epochs,
+    ).networks.flat()
+    names, masks, of = [], [], []
+    for i, trial in enumerate(trials):
+        keep, scores = trial.decision.keep, trial.decision.scores
+        single = {
+            "dense": torch.ones_like(keep),
+            "LEGCNet": keep,
+            "magnitude": lowest_at_counts(sizes[i].abs(), keep, split=split),
+            "inverse": lowest_at_counts(-scores, keep, split=split),
+        }
+        randoms = random_masks_like(keep[None], n_random, seed=i, split=split)
+        names += [*single, *["random"] * n_random]
+        masks += [*single.values(), *randoms]
+        of += [i] * (len(single) + n_random)
+    run = run_to_benchmark(dataset, torch.stack(masks), networks=networks.select(of), data=data)
+    return outcomes(run, max_epochs=settings.max_epochs).assign(mask=names, seed=of)
+
+
+def share_beaten(outcome: pd.DataFrame, *, mask: str = "LEGCNet") -> pd.DataFrame:
+    """Share of its random masks that `mask` beats in each trial, ties counted half.
+
+    Columns `metric` ("accuracy": more is better; "epochs": fewer), `seed`, `value`.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"mask": ["LEGCNet", "random", "random"], "seed": 0,
+    ...                       "accuracy": [0.9, 0.9, 0.8], "epochs": [5, 4, 3]})
+    >>> share_beaten(table).value.tolist()
+    [0.75, 0.0]
+    """
+    rows = []
+    for metric, sign in (("accuracy", 1), ("epochs", -1)):
+        for seed, trial in outcome.groupby("seed"):
+            values = sign * trial.set_index("mask")[metric]
+            gap = values.loc[mask] - values.loc[["random"]]
+            share = float((gap > 0).mean() + (gap == 0).mean() / 2)
+            rows.append({"metric": metric, "seed": seed, "value": share})
+    return pd.DataFrame(rows)
+
+
+def placebo_shares(trials: Sequence[TrialReading]) -> pd.DataFrame:
+    """Share of the weights called causal: by their own exponents, and by three that cannot be.
+
+    Columns `exponents` ("its own", "another trial", "shuffled", "noise"), `seed`, `value`.
+    """
+    rows = []
+    for i, own in enumerate(trials):
+        mine = own.windowed.exponent[: len(own.error)]
+        other = trials[(i + 1) % len(trials)].windowed.exponent
+        random = torch.Generator().manual_seed(i)
+        order = torch.rand(mine.shape, generator=random).argsort(0)
+        series = {
+            "its own": mine,
+            "another trial": other[: len(own.error)],
+            "shuffled": mine.gather(0, order),
+            "noise": torch.randn(mine.shape, generator=random, dtype=mine.dtype),
+        }
+        options = {"rule": own.decision.rule, "max_lag": own.decision.max_lag}
+        for name, exponents in series.items():
+            causal = legcnet_decision(exponents, own.error, **options).causal
+            share = causal.double().mean().item()
+            rows.append({"exponents": name, "seed": i, "value": share})
+    return pd.DataFrame(rows)
+
+
+def with_other_settings(
+    dataset: str,
+    network: SigmoidNetworks,
+    weights: torch.Tensor,
+    data: Dataset,
+    *,
+    reading: MaskReading,
+    changes: Sequence[Mapping[str, object]],
+) -> list[LEGCNetDecision]:
+    """Read the masks of one recorded training again, with other settings.
+
+    Parameters
+    ----------
+    dataset, network, data
+        What was trained: one network.
+    weights : tensor (T+1, P)
+        Its recording.
+    reading : MaskReading
+        The settings that are changed.
+    changes : sequence of dict
+        Each with any of `window`, `overlap`, `max_lag`, `rule`.
+
+    Returns
+    -------
+    list of LEGCNetDecision
+        One for each of `changes`.
+    """
+    base = {"window": reading.window, "overlap": 0.1, "max_lag": reading.max_lag}
+    wanted = [base | {"rule": "as_released"} | dict(change) for change in changes]
+    settings, found = legcnet_settings(dataset), {}
+    for now in wanted:
+        cut = now["window"], now["overlap"]
+        if cut not in found:
+            found[cut] = windowed_exponents(
+                weights,
+                window=cut[0],
+                overlap=cut[1],
+                gate=reading.gate,
+                horizon=reading.horizon,
+            )
+    ends = [
+        cut_windows(len(weights), window=window, overlap=overlap).ends for window, overlap in found
+    ]
+    run = train_networks(
+        network,
+        data.x_train,
+        data.y_train,
+        lr=settings.lr,
+        label_size=settings.label_size,
+        epochs=reading.epochs,
+        test=(data.x_test, data.y_test),
+        judge_at=sorted({int(end) for some in ends for end in some}),
+    )
+    wrong = 1 - run.test_accuracy_at[0].cpu()
+    place = {int(step): i for i, step in enumerate(run.judged_at)}
+    decisions = []
+    for now in wanted:
+        windowed = found[now["window"], now["overlap"]]
+        error = wrong[[place[int(end)] for end in windowed.windows.ends]]
+        options = {"rule": now["rule"], "max_lag": now["max_lag"]}
+        decisions.append(legcnet_decision(windowed.exponent, error, **options))
+    return decisions
