@@ -80,10 +80,10 @@ def slide_distances(
     figure.add_hline(y=start, line={"color": GREY, "width": 1})
     figure.update_layout(
         template="plotly_white",
-        title={"text": titles[first], "font": {"size": 15}, "x": 0.02},
+        title={"text": titles[first], "font": {"size": 15}, "x": 0.02, "y": 0.97, "yanchor": "top"},
         font={"size": 13},
         height=480,
-        margin={"l": 10, "r": 10, "t": 90, "b": 10},
+        margin={"l": 10, "r": 15, "t": 100, "b": 10},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
         sliders=[
             {"active": first, "steps": steps, "currentvalue": {"visible": False}, "pad": {"t": 50}}
