@@ -147,7 +147,12 @@ def _plotly_to_html(
         )
     label = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     figure = to_html(
-        output.data[PLOTLY], include_plotlyjs=False, full_html=False, div_id=plot_id, validate=False
+        output.data[PLOTLY],
+        include_plotlyjs=False,
+        full_html=False,
+        div_id=plot_id,
+        validate=False,
+        config={"responsive": True},
     )
     output.data = {
         "text/html": f'<div class="plot" role="group" aria-label="{label}">{figure}</div>'

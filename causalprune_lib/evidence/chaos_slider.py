@@ -83,7 +83,7 @@ def slide_distances(
         title={"text": titles[first], "font": {"size": 15}, "x": 0.02, "y": 0.97, "yanchor": "top"},
         font={"size": 13},
         height=480,
-        margin={"l": 10, "r": 15, "t": 100, "b": 10},
+        margin={"l": 10, "r": 15, "t": 85, "b": 10},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
         sliders=[
             {"active": first, "steps": steps, "currentvalue": {"visible": False}, "pad": {"t": 50}}

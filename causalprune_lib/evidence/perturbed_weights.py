@@ -58,7 +58,8 @@ class PerturbedWeights:
     A sigmoid network with one hidden layer, trained on one example at a time in a fixed order.
     Gives the metrics `growth_median` and `growth_max` (last distance over first, over the P twins),
     `twin_growth` (nats per step, median), `exponent` (of the tangent vector), `released` (the
-    exponent as the released code reads it, mean over windows and weights of the raw series),
+    exponent as the released code reads it, without its gate, mean over windows and weights of the
+    raw series),
     `described` (the same reading of the difference series), and `accuracy` on the training set.
 
     Parameters

@@ -17,6 +17,11 @@ from torch import nn
 
 from causalprune_lib._validation import check_choice
 from causalprune_lib.evidence.cells import Point
+from causalprune_lib.evidence.chaos_studies import (
+    CHAOS_STUDIES,
+    LearningRateSweep,
+    PerturbedWeights,
+)
 from causalprune_lib.evidence.legcnet_studies import LEGCNET_STUDIES, LEGCNetTrial
 from causalprune_lib.nets.datasets import Dataset, load_dataset
 from causalprune_lib.nets.models import build_model
@@ -196,7 +201,7 @@ class LotteryCurve(Recipe):
                 yield Point({"accuracy": accuracy}, network=name, amount=amount)
 
 
-Study = Recipe | LEGCNetTrial
+Study = Recipe | LearningRateSweep | PerturbedWeights | LEGCNetTrial
 
 _DIGITS = {"dataset": "digits", "model": "mlp", "hidden": (128, 64), "lr": 0.05}
 _FASHION = {"dataset": "fashion_mnist", "model": "lenet", "subset": 10_000, "lr": 0.02}
@@ -210,6 +215,7 @@ STUDIES: dict[str, dict[str, tuple[Study, ...]]] = {
             LotteryCurve(**_FASHION, epochs=8, amounts=_FEWER, profile="full"),
         ),
     },
+    "is-sgd-chaotic": CHAOS_STUDIES,
     "legcnet": LEGCNET_STUDIES,  # the seed is one of ten published trials, from 0
 }
 

@@ -28,7 +28,10 @@ AXE = {"resultTypes": ["violations"], "preload": False}
 SERIOUS = ("serious", "critical")
 LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 390)]
 
-# Resolves when MathJax, if the page has it, has set every formula.
+# True once MathJax, if the page has it, is loaded: before, `window.MathJax` holds settings alone.
+MATH_HERE = """() => !document.querySelector('script[src*="mathjax"]')
+    || Boolean(window.MathJax?.startup?.promise)"""
+# Resolves when it has set every formula.
 MATH_DONE = "() => window.MathJax?.startup ? MathJax.startup.promise.then(() => true) : true"
 BARE_IMAGES = """() => [...document.querySelectorAll('img')].filter(
     i => !i.hasAttribute('alt') || /\\.(png|svg|jpe?g|gif)$/i.test(i.alt)).map(i => i.src)"""
@@ -82,6 +85,7 @@ def faults(browser: Browser, address: str, page_name: str, scheme: str, width: i
         page, found = context.new_page(), []
         _listen(page, address, found)
         page.goto(f"{address}/{page_name}", wait_until="networkidle")
+        page.wait_for_function(MATH_HERE)
         page.evaluate(MATH_DONE)
         if page.evaluate(TEX_ERRORS):
             found.append(f"{page.evaluate(TEX_ERRORS)} TeX errors")
