@@ -14,9 +14,13 @@ from causalprune_lib.evidence.legcnet_controls import lowest_at_counts
 from causalprune_lib.nets.datasets import Dataset
 from causalprune_lib.pruning.legcnet_decision import LEGCNetDecision, legcnet_decision
 from causalprune_lib.pruning.legcnet_networks import SigmoidNetworks, random_masks_like
-from causalprune_lib.pruning.legcnet_released import TrialReading, run_to_benchmark
+from causalprune_lib.pruning.legcnet_released import (
+    TrialReading,
+    run_to_benchmark,
+    train_as_released,
+)
 from causalprune_lib.pruning.legcnet_settings import MaskReading, legcnet_settings
-from causalprune_lib.pruning.legcnet_training import NetworksRun, train_networks
+from causalprune_lib.pruning.legcnet_training import NetworksRun
 from causalprune_lib.pruning.legcnet_windows import cut_windows, windowed_exponents
 
 
@@ -55,14 +59,7 @@ def train_with_controls(
     settings = legcnet_settings(dataset)
     split = settings.sizes[0] * settings.sizes[1]
     networks = networks.select(range(len(trials)))
-    sizes = train_networks(
-        networks,
-        data.x_train,
-        data.y_train,
-        lr=settings.lr,
-        label_size=settings.label_size,
-        epochs=reading.epochs,
-    ).networks.flat()
+    sizes = train_as_released(settings, networks, data, epochs=reading.epochs).networks.flat()
     names, masks, of = [], [], []
     for i, trial in enumerate(trials):
         keep, scores = trial.decision.keep, trial.decision.scores
@@ -170,12 +167,10 @@ def with_other_settings(
     ends = [
         cut_windows(len(weights), window=window, overlap=overlap).ends for window, overlap in found
     ]
-    run = train_networks(
+    run = train_as_released(
+        settings,
         network,
-        data.x_train,
-        data.y_train,
-        lr=settings.lr,
-        label_size=settings.label_size,
+        data,
         epochs=reading.epochs,
         test=(data.x_test, data.y_test),
         judge_at=sorted({int(end) for some in ends for end in some}),

@@ -26,14 +26,19 @@ from causalprune_lib.nets.datasets import Dataset
 from causalprune_lib.nets.tabular import load_legcnet_init
 from causalprune_lib.pruning.legcnet_decision import LEGCNetDecision, legcnet_decision
 from causalprune_lib.pruning.legcnet_networks import SigmoidNetworks, random_masks_like
-from causalprune_lib.pruning.legcnet_released import TrialReading, legcnet_data, read_trials
+from causalprune_lib.pruning.legcnet_released import (
+    TrialReading,
+    legcnet_data,
+    read_trials,
+    train_as_released,
+)
 from causalprune_lib.pruning.legcnet_settings import (
     PUBLISHED_READINGS,
     MaskReading,
     legcnet_settings,
     released_reading,
 )
-from causalprune_lib.pruning.legcnet_training import NetworksRun, train_networks
+from causalprune_lib.pruning.legcnet_training import NetworksRun
 
 TRIALS = 10  # published initial networks
 DATASETS = ("cancer", "titanic", "banknote", "iris_csv", "iris3f", "vowel")
@@ -136,12 +141,10 @@ class LEGCNetTrial:
         self, networks: SigmoidNetworks, data: Dataset, keep: list[torch.Tensor] | None
     ) -> NetworksRun:
         settings = legcnet_settings(self.dataset)
-        return train_networks(
+        return train_as_released(
+            settings,
             networks,
-            data.x_train,
-            data.y_train,
-            lr=settings.lr,
-            label_size=settings.label_size,
+            data,
             epochs=settings.max_epochs,
             masks=None if keep is None else torch.stack(keep),
             test=(data.x_test, data.y_test),
@@ -150,15 +153,9 @@ class LEGCNetTrial:
 
     def trained(self, seed: int, data: Dataset) -> torch.Tensor:
         """Weights (P,) of the dense network when the recording ends."""
+        networks = self.networks().select([seed])
         settings = legcnet_settings(self.dataset)
-        run = train_networks(
-            self.networks().select([seed]),
-            data.x_train,
-            data.y_train,
-            lr=settings.lr,
-            label_size=settings.label_size,
-            epochs=self.reading.epochs,
-        )
+        run = train_as_released(settings, networks, data, epochs=self.reading.epochs)
         return run.networks.flat()[0].cpu()
 
 

@@ -157,6 +157,29 @@ def read_trials(
     return found
 
 
+def train_as_released(
+    settings: LEGCNetSettings,
+    networks: SigmoidNetworks,
+    data: Dataset,
+    *,
+    epochs: int,
+    **options: object,
+) -> NetworksRun:
+    """Train `networks` on the training examples of `data` with a dataset's own learning rate.
+
+    `options` are those of `train_networks`, such as `masks`, `record`, `test` or `judge_at`.
+    """
+    return train_networks(
+        networks,
+        data.x_train,
+        data.y_train,
+        lr=settings.lr,
+        label_size=settings.label_size,
+        epochs=epochs,
+        **options,
+    )
+
+
 def run_to_benchmark(
     dataset: str,
     masks: Sequence[Masks] | torch.Tensor | None = None,
@@ -184,12 +207,10 @@ def run_to_benchmark(
     settings = legcnet_settings(dataset) if settings is None else settings
     networks = legcnet_networks(dataset) if networks is None else networks
     data = legcnet_data(dataset) if data is None else data
-    return train_networks(
+    return train_as_released(
+        settings,
         networks,
-        data.x_train,
-        data.y_train,
-        lr=settings.lr,
-        label_size=settings.label_size,
+        data,
         epochs=settings.max_epochs,
         masks=masks,
         test=(data.x_test, data.y_test),
