@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from causalprune_lib.evidence.experiments import run_grid
-from causalprune_lib.evidence.studies import STUDIES, studies_of
+from causalprune_lib.evidence.studies.registry import STUDIES, studies_of
 
 MEASURED = Path(__file__).parents[1] / "causalprune_lib" / "evidence" / "measured"
 

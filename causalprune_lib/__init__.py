@@ -63,9 +63,11 @@ _PUBLIC = {  # file -> the names it offers
     "diagnostics.cost": ("compare_latency", "latency", "model_cost", "sparse_linear_copy"),
     # experiments, tables, the look of plots
     "evidence.experiments": ("run_grid",),
-    "evidence.studies": ("LotteryCurve", "PruningCurve", "Recipe", "studies_of"),
+    "evidence.studies.recipes": ("Recipe",),
+    "evidence.studies.pruning_curves": ("LotteryCurve", "PruningCurve"),
+    "evidence.studies.registry": ("studies_of",),
     "evidence.tables": ("compare", "measured", "paired_difference", "published", "summarise"),
-    "evidence.plots": ("use_style",),
+    "evidence.plots.accuracy": ("use_style",),
 }
 _HOME = {name: file for file, names in _PUBLIC.items() for name in names}
 

@@ -80,10 +80,14 @@ from .diagnostics.cost import (
 from .evidence.experiments import (
     run_grid as run_grid,
 )
-from .evidence.studies import (
+from .evidence.studies.recipes import (
+    Recipe as Recipe,
+)
+from .evidence.studies.pruning_curves import (
     LotteryCurve as LotteryCurve,
     PruningCurve as PruningCurve,
-    Recipe as Recipe,
+)
+from .evidence.studies.registry import (
     studies_of as studies_of,
 )
 from .evidence.tables import (
@@ -93,7 +97,7 @@ from .evidence.tables import (
     published as published,
     summarise as summarise,
 )
-from .evidence.plots import (
+from .evidence.plots.accuracy import (
     use_style as use_style,
 )
 

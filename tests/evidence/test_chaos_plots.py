@@ -11,8 +11,9 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from causalprune_lib.evidence import chaos_plots, map_plots
-from causalprune_lib.evidence.chaos_slider import slide_distances
+from causalprune_lib.evidence.plots import chaos as chaos_plots
+from causalprune_lib.evidence.plots import maps as map_plots
+from causalprune_lib.evidence.plots.chaos_slider import slide_distances
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from causalprune_lib.evidence import exponent_plots as plots
+from causalprune_lib.evidence.plots import exponents as plots
 
 
 @pytest.fixture(autouse=True)

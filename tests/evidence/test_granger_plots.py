@@ -15,8 +15,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from causalprune_lib.evidence import granger_plots, rate_plots
-from causalprune_lib.evidence.style import VERMILLION
+from causalprune_lib.evidence.plots import granger as granger_plots
+from causalprune_lib.evidence.plots import rates as rate_plots
+from causalprune_lib.evidence.plots.style import VERMILLION
 
 RATE = ["mean", "low", "high"]
 

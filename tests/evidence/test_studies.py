@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from causalprune_lib.evidence.experiments import run_grid
-from causalprune_lib.evidence.studies import STUDIES, LotteryCurve, PruningCurve, Recipe, studies_of
+from causalprune_lib.evidence.studies.registry import (
+    STUDIES,
+    LotteryCurve,
+    PruningCurve,
+    Recipe,
+    studies_of,
+)
 from causalprune_lib.nets.training import evaluate
 
 TINY = {"dataset": "iris", "hidden": (16, 8), "epochs": 10, "lr": 0.1, "batch_size": 16}

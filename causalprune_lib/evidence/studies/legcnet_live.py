@@ -1,6 +1,6 @@
 """The live comparisons of the chapter "LEGCNet": controls, placebos and changed settings.
 
-Paper: arXiv:2308.09955. The full-size study is in `legcnet_studies`.
+Paper: arXiv:2308.09955. The full-size study is in `studies.legcnet`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import torch
 
-from causalprune_lib.evidence.legcnet_controls import lowest_at_counts
+from causalprune_lib.evidence.studies.legcnet_controls import lowest_at_counts
 from causalprune_lib.nets.datasets import Dataset
 from causalprune_lib.pruning.legcnet_decision import LEGCNetDecision, legcnet_decision
 from causalprune_lib.pruning.legcnet_networks import SigmoidNetworks, random_masks_like

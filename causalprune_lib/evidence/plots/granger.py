@@ -1,7 +1,7 @@
 """The figures of single Granger tests: series, null distribution, sorted p-values.
 
 As in `plots.py`, each takes finished data and returns the Axes it drew on. Figures of rates over
-many tests are in `rate_plots.py`.
+many tests are in `rates.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from causalprune_lib._validation import check_finite, check_fraction, check_shape
-from causalprune_lib.evidence.style import (
+from causalprune_lib.evidence.plots.style import (
     BLACK,
     BLUE,
     VERMILLION,

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from causalprune_lib.evidence.intervals import require_columns
-from causalprune_lib.evidence.style import (
+from causalprune_lib.evidence.plots.style import (
     GREY,
     canvas,
     legend_above,

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from causalprune_lib._validation import check_fraction
 from causalprune_lib.evidence.intervals import require_columns
-from causalprune_lib.evidence.style import (
+from causalprune_lib.evidence.plots.style import (
     BLACK,
     GREY,
     VERMILLION,

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from causalprune_lib._validation import check_shape
-from causalprune_lib.evidence.chaos_plots import DISTANCE, STEPS
-from causalprune_lib.evidence.style import BLUE, GREY, VERMILLION
+from causalprune_lib.evidence.plots.chaos import DISTANCE, STEPS
+from causalprune_lib.evidence.plots.style import BLUE, GREY, VERMILLION
 
 
 def slide_distances(

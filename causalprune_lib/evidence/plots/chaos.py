@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from causalprune_lib._validation import check_shape
 from causalprune_lib.evidence.intervals import require_columns
-from causalprune_lib.evidence.style import BLACK, GREY, canvas, legend_above, line_styles
+from causalprune_lib.evidence.plots.style import BLACK, GREY, canvas, legend_above, line_styles
 
 STEPS = "Training step"
 DISTANCE = "Distance between the twins"

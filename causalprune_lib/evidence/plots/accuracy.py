@@ -2,7 +2,7 @@
 
 No function here computes a result. What a figure shows can therefore be printed as a table too.
 Without `ax` a new figure in the book's style is made; a given `ax` keeps the style it has. The
-figures of single layers and masks are in `layer_plots.py` and can be imported from here too.
+figures of single layers and masks are in `layers.py` and can be imported from here too.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from causalprune_lib._validation import check_choice
 from causalprune_lib.evidence.intervals import require_columns
-from causalprune_lib.evidence.layer_plots import (
+from causalprune_lib.evidence.plots.layers import (
     plot_layer_bars,
     plot_layer_density,
     plot_mask_overlap,
     plot_size_distribution,
 )
-from causalprune_lib.evidence.style import (
+from causalprune_lib.evidence.plots.style import (
     BLACK,
     BLUE,
     GREY,

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 
 from causalprune_lib._validation import check_shape
 from causalprune_lib.evidence.intervals import require_columns
-from causalprune_lib.evidence.style import (
+from causalprune_lib.evidence.plots.style import (
     BLACK,
     GREY,
     PALETTE,

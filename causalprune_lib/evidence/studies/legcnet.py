@@ -19,8 +19,8 @@ import torch
 
 from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.evidence.cells import Point
-from causalprune_lib.evidence.legcnet_controls import Outcome, has_choice, lowest_at_counts
 from causalprune_lib.evidence.published_masks import published_masks
+from causalprune_lib.evidence.studies.legcnet_controls import Outcome, has_choice, lowest_at_counts
 from causalprune_lib.evidence.tables import published
 from causalprune_lib.nets.datasets import Dataset
 from causalprune_lib.nets.tabular import load_legcnet_init

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from causalprune_lib._validation import check_shape
 from causalprune_lib.evidence.intervals import require_columns
-from causalprune_lib.evidence.style import (
+from causalprune_lib.evidence.plots.style import (
     BLUE,
     GREY,
     VERMILLION,

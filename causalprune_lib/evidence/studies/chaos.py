@@ -19,8 +19,12 @@ from torch import nn
 from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.dynamics.sgd_map import Batch, SGDMap
 from causalprune_lib.evidence.cells import Point
-from causalprune_lib.evidence.perturbed_weights import PerturbedWeights
-from causalprune_lib.evidence.sensitivity import SensitivityPaths, sensitivity_paths, sharpness
+from causalprune_lib.evidence.studies.perturbed_weights import PerturbedWeights
+from causalprune_lib.evidence.studies.sensitivity import (
+    SensitivityPaths,
+    sensitivity_paths,
+    sharpness,
+)
 from causalprune_lib.nets.datasets import load_dataset
 from causalprune_lib.nets.models import build_model
 from causalprune_lib.nets.parameters import ParameterLayout
