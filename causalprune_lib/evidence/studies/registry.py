@@ -5,16 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 
 from causalprune_lib._validation import check_choice
+from causalprune_lib.evidence.studies.causal_model import CAUSAL_MODEL_STUDIES
 from causalprune_lib.evidence.studies.chaos import (
     CHAOS_STUDIES,
     LearningRateSweep,
     PerturbedWeights,
 )
+from causalprune_lib.evidence.studies.exponents import (
+    EXPONENT_STUDIES,
+    KnownExponents,
+    WeightExponents,
+)
+from causalprune_lib.evidence.studies.granger_rates import GRANGER_STUDIES, GrangerRates
 from causalprune_lib.evidence.studies.legcnet import LEGCNET_STUDIES, LEGCNetTrial
+from causalprune_lib.evidence.studies.legcnet_further import FURTHER_STUDIES, FurtherStudy
 from causalprune_lib.evidence.studies.pruning_curves import LotteryCurve, PruningCurve
 from causalprune_lib.evidence.studies.recipes import Recipe
 
 Study = Recipe | LearningRateSweep | PerturbedWeights | LEGCNetTrial
+Study |= KnownExponents | WeightExponents | GrangerRates | FurtherStudy
 
 _DIGITS = {"dataset": "digits", "model": "mlp", "hidden": (128, 64), "lr": 0.05}
 _FASHION = {"dataset": "fashion_mnist", "model": "lenet", "subset": 10_000, "lr": 0.02}
@@ -28,8 +37,12 @@ STUDIES: dict[str, dict[str, tuple[Study, ...]]] = {
             LotteryCurve(**_FASHION, epochs=8, amounts=_FEWER, profile="full"),
         ),
     },
-    "is-sgd-chaotic": CHAOS_STUDIES,
+    "is-sgd-chaotic": CHAOS_STUDIES,  # seeds 0 to 4: five published trials
+    "measuring-chaos": EXPONENT_STUDIES,  # the seed is one of ten published trials, from 0
+    "granger-causality": GRANGER_STUDIES,
+    "a-causal-model-of-gradient-descent": CAUSAL_MODEL_STUDIES,
     "legcnet": LEGCNET_STUDIES,  # the seed is one of ten published trials, from 0
+    "legcnet-ablation": FURTHER_STUDIES,  # likewise
 }
 
 
