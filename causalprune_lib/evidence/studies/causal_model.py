@@ -41,7 +41,7 @@ class Steps:
     Attributes
     ----------
     squares : array (T, P)
-        Squared move of each weight in each step, (theta_k^t - theta_k^(t-1))^2.
+        Squared move of each parameter in each step, (theta_k^t - theta_k^(t-1))^2, biases too.
     loss_before, loss_after : array (T,)
         Loss of the step's batch before and after it.
     lr : float
@@ -83,7 +83,7 @@ def recorded_steps(
     Every loss is measured with the noise of training off. `model` is trained in place.
     """
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    with TrajectoryRecorder(model, probe=_loss, steps=steps) as recorder:
+    with TrajectoryRecorder(model, which="all", probe=_loss, steps=steps) as recorder:
         for x, y in _full_batches(data, batch_size, steps, seed):
             recorder.batch(x, y)
             optimizer.zero_grad()
@@ -102,7 +102,7 @@ def frozen_steps(
     Squares are (lr g_k)^2 of each batch's gradient g at the same weights; the loss after a step is
     the loss before it.
     """
-    layout = ParameterLayout.of(model)
+    layout = ParameterLayout.of(model, which="all")
     weights = list(layout.parameters(model).values())
     squares = np.empty((steps, layout.size), dtype=np.float32)
     losses = np.empty(steps)
@@ -196,9 +196,9 @@ class CausalModelFit(Recipe):
 
     Gives points with the coordinate `kind` (one of `KINDS`): slope times lr, R^2 of the one-slope
     model, its correlation, and the share of the variance that the exchange of batches makes up
-    (`swap`, two batches only). With the further coordinate `layer` (a name, or "all"): the rank
-    agreement (Spearman) of |sum_t dL_t x_tk| with the movement sum_t x_tk; with `ratio` too, what
-    `lasso_scores` gives.
+    (`swap`, two batches only). With the further coordinate `layer` (one of `layers`, or "all" for
+    all parameters): the rank agreement (Spearman) of |sum_t dL_t x_tk| with the movement
+    sum_t x_tk; with `ratio` too, what `lasso_scores` gives.
     """
 
     steps: int = 200
@@ -215,6 +215,11 @@ class CausalModelFit(Recipe):
         self.train(model, data, seed=seed)
         frozen = frozen_steps(model, data, **options)
         return {"frozen": frozen, "moving": recorded_steps(model, data, **options)}
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that are fitted by themselves, too: those that can be pruned."""
+        return ParameterLayout.of(self.build(seed=0)).names
 
     def run(self, seed: int) -> Iterator[Point]:
         """Train, record, fit."""
@@ -234,7 +239,7 @@ class CausalModelFit(Recipe):
             if kind == "two_batch":
                 values["swap"] = float(moving.swap().var() / y.var())
             yield Point(values, kind=kind)
-            layers = {"all": slice(None)} | {n: taken.layout.span(n) for n in taken.layout.names}
+            layers = {"all": slice(None)} | {n: taken.layout.span(n) for n in self.layers}
             for layer, span in layers.items():
                 part = x[:, span].astype(np.float64)
                 agreement = spearmanr(np.abs(part.T @ y), part.sum(0)).statistic
