@@ -83,7 +83,7 @@ class DivergenceCurves:
     def bytes_per_window(self) -> int:
         """Working memory that one window of a batch takes."""
         followed = 8 * self.n_points * (3 * self.horizon + 2 * self.span + 12)
-        return search_bytes(self.n_points, self.span) + followed
+        return search_bytes(self.n_points, dim=self.dim, lag=self.lag) + followed
 
     def __call__(self, windows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Curves of `windows` (B, W).

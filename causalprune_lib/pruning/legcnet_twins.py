@@ -138,7 +138,7 @@ def twin_exponents(
     --------
     >>> fall = 1e-8 * 0.99 ** torch.arange(400).double()[:, None]  # the twins meet
     >>> f"{float(twin_exponents(fall, window=200).exponent[0]):.2f}"
-    '0.00'
+    '-0.01'
     """
     options = {"overlap": overlap, "gate": False, "decimals": None, "horizon": horizon}
     return windowed_exponents(series, window=window, **options)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import warnings
 
-import torch
 from scipy.stats import spearmanr
 
 from causalprune_lib.pruning.iterative import random_ticket
@@ -42,6 +41,18 @@ MORE = (
     ("causal", "magnitude"),
     ("random", "magnitude"),
 )
+
+OVERLAPS = {  # ranking -> those that its masks are compared with
+    "causal": (
+        "magnitude",
+        "movement",
+        "same batch",
+        "shuffled loss",
+        "causal, other order",
+        "causal, other seed",
+    ),
+    "magnitude": ("magnitude, other seed",),
+}
 
 
 class Cutter:
@@ -103,6 +114,7 @@ def overlap_metrics(a: Masks, b: Masks) -> dict[str, float]:
 
     Examples
     --------
+    >>> import torch
     >>> a = Masks({"fc": torch.tensor([True, True, False, False])})
     >>> b = Masks({"fc": torch.tensor([True, False, False, False])})
     >>> found = overlap_metrics(a, b)

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.stats import spearmanr
-from sklearn.linear_model import lasso_path
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from causalprune_lib._validation import check_choice, check_fraction, check_int
+from causalprune_lib.causality.lasso_path import lasso_path
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
 from causalprune_lib.evidence.cells import Point
 from causalprune_lib.evidence.studies.recipes import Recipe
@@ -168,22 +168,20 @@ def lasso_scores(
     """
     first = len(y) - round(check_fraction("held_out", held_out) * len(y))
     length = np.linalg.norm(x[:first], axis=0)
-    columns = x[:, length > 0] / length[length > 0]
-    fit_x, fit_y = columns[:first], y[:first]
-    largest = np.abs(fit_x.T @ fit_y).max() / first
-    ratios = tuple(sorted(ratios, reverse=True))
-    _, paths, _ = lasso_path(
-        np.asfortranarray(fit_x), fit_y, alphas=[r * largest for r in ratios], max_iter=50_000
-    )
-    for ratio, coef in zip(ratios, paths.T, strict=True):
-        predicted, mean, kept = columns @ coef, fit_y.mean(), coef != 0
+    columns = (x / np.where(length > 0, length, 1)).astype(np.float64, copy=False)
+    fit_y, mean = y[:first], y[:first].mean()
+    path = lasso_path(columns[:first], fit_y, alpha_ratios=sorted(ratios, reverse=True))
+    for i, ratio in enumerate(path.alpha_ratios):
+        kept = path.support(i)
+        coef = path.coef(i)[kept]
+        predicted = columns[:, kept] @ coef
         yield (
-            ratio,
+            round(float(ratio), 12),
             {
                 "r2_in": explained(fit_y, predicted[:first], mean=mean),
                 "r2_out": explained(y[first:], predicted[first:], mean=mean),
                 "kept": float(kept.sum()),
-                "negative": float((coef[kept] < 0).mean()) if kept.any() else float("nan"),
+                "negative": float((coef < 0).mean()) if kept.any() else float("nan"),
             },
         )
 

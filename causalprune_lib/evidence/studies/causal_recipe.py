@@ -44,7 +44,7 @@ class CausalRecipe(Recipe):
     optimizer: str = "adam"
     prune_epochs: int = 10
     prune_lr: float = 1e-3
-    post_epochs: int = 5
+    post_epochs: int = 4
 
     def build(self, *, seed: int) -> nn.Module:
         """As in `Recipe`, with images in the memory order in which convolutions are fastest."""
@@ -107,18 +107,20 @@ def record(
     `shuffled_losses` the scores are a placebo, of the same steps.
     """
     n_steps = recipe.prune_epochs * math.ceil(len(data.x_train) / recipe.batch_size)
-    two_batch = CausalScores(network, n_steps=n_steps - 1)  # T losses have T - 1 changes
-    same, seen = None, []
+    two_batch, same, seen = CausalScores(network, n_steps=n_steps), None, []
     with ExitStack() as streams:
         streams.enter_context(two_batch)
         if same_batch:
-            same = CausalScores(network, loss="same_batch", n_steps=n_steps, probe=_loss)
+            same = CausalScores(
+                network, loss="same_batch", n_steps=n_steps, probe=_loss, reuse_loss=True
+            )
             streams.enter_context(same)
 
         def tell(x: torch.Tensor, y: torch.Tensor, loss: float) -> None:
             two_batch.log(loss=loss if losses is None else losses[len(seen)])
             if same is not None:
                 same.batch(x, y)
+                same.log(loss=loss)
             seen.append(loss)
 
         train(

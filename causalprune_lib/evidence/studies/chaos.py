@@ -174,6 +174,23 @@ class LearningRateSweep:
         )
 
 
+def halves_by_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Exponents of the first and second half of training, by `order` and `seed`.
+
+    `rows` are those of `LearningRateSweep` by `run_grid`, perhaps among others. Columns `early` and
+    `late`, nats per step, means over the learning rates at which the exponent of every seed and
+    order is finite, and `n_lrs`, how many these are.
+    """
+    sweep = rows[rows.spec == "LearningRateSweep"]
+    wide = sweep.pivot(index=["order", "seed", "lr"], columns="metric", values="value")
+    wide = wide[["exponent", "late_exponent"]].reset_index()
+    finite = wide.exponent.abs().lt(float("inf")) & wide.late_exponent.abs().lt(float("inf"))
+    wide = wide[finite.groupby(wide.lr).transform("all")]
+    wide = wide.assign(late=wide.late_exponent, early=2 * wide.exponent - wide.late_exponent)
+    groups = wide.groupby(["order", "seed"], sort=False, as_index=False)
+    return groups.agg(early=("early", "mean"), late=("late", "mean"), n_lrs=("lr", "nunique"))
+
+
 CHAOS_STUDIES: dict[str, tuple[LearningRateSweep | PerturbedWeights, ...]] = {
     "quick": (LearningRateSweep(), PerturbedWeights()),
     "full": (

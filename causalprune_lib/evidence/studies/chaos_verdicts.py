@@ -1,4 +1,4 @@
-"""Verdicts of chapters 2, 3 and 4: is training chaotic, do exponents show it, what does a test find?
+"""Verdicts of chapters 2 to 4: is training chaotic, do exponents show it, what does a test find?
 
 The criteria stand here, before the rows: see `CRITERIA`. When they were written the quick figures
 of the three chapters had been seen, and tiny runs of the studies; no full row had.
@@ -13,6 +13,7 @@ import pandas as pd
 
 from causalprune_lib.evidence.intervals import summarise
 from causalprune_lib.evidence.pairs import PairedDifference, paired_difference
+from causalprune_lib.evidence.studies.chaos import halves_by_order
 from causalprune_lib.evidence.studies.exponents import CHAOTIC, ITSELF, NOT_CHAOTIC
 from causalprune_lib.evidence.studies.granger_rates import AS_THEY_ARE
 from causalprune_lib.evidence.verdicts import Verdict, require_full
@@ -69,7 +70,8 @@ def sgd_verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     gap = _gap(weights[weights.metric.isin(["released", "twin_growth"])], "metric", PAIR)
     halves = halves_by_order(rows)
     late = {order: _mean(part, "late") for order, part in halves.groupby("order")}
-    holds = {order: _ratio(part) >= 0.5 for order, part in halves.groupby("order")}
+    means = halves.groupby("order")[["late", "early"]].mean()
+    stays = bool((means.late >= 0.5 * means.early).all())
     faded = halves.melt(["order", "seed"], ["late", "early"], "half")
     fixed = faded[faded.order == "fixed order"]
     networks = "Networks of three tables count as seeds"
@@ -96,7 +98,7 @@ def sgd_verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
         _from_gap(
             "Weight updates via SGD have some element of chaos (sections 1 and 2.1).",
             _grade(
-                all(holds.values()) and all(part.low > 0 for part in late.values()),
+                stays and all(part.low > 0 for part in late.values()),
                 late["fixed order"].low > 0,
             ),
             _gap(fixed, "half", "seed", a="late", b="early"),
@@ -198,44 +200,28 @@ def granger_verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
             "independent noise: called causal in "
             + " and ".join(f"{n['mean']:.1%} at {w}" for n, w in zip(noise, WIDTHS, strict=True))
             + f" samples; one F test at one lag in {one_lag.value.mean():.1%}",
-            "of pure noise called causal, released minus one F test",
+            "of pure noise called causal, released rule minus one F test",
         ),
         _from_gap(
             "The test determines the causal impact of a connection (section 2.2).",
             _grade(wrong <= LEVEL and found >= 0.5, told.low > 0),
             told,
-            f"series without an arrow: they are {wrong:.0%} of those called causal, and {found:.0%} "
-            "of the true arrows are found. Corrected rule: "
+            f"series without an arrow: they are {wrong:.0%} of those called causal, while "
+            f"{found:.0%} of the true arrows are found. Corrected rule: "
             f"{rate('true arrows', 'share_false', rule='corrected'):.0%} and "
             f"{rate('true arrows', 'found', rule='corrected'):.0%}",
-            "called causal, true arrows minus absent ones",
+            "of the series called causal, true arrows minus absent ones",
         ),
         _from_gap(
-            "Series that the test calls causal act on the effect, and pruning the others keeps "
-            "what matters (sections 2.2, 3.6).",
+            "What the test does not call causal has no impact and can be pruned; what it calls "
+            "causal has (section 2.2).",
             _grade(max(fooled.values()) <= LEVEL, max(fooled.values()) <= 0.25),
             _gap(alarms, "kind", "seed", a="fooled", b="noise"),
             "series without an arrow, as released: "
             f"{_listed(fooled)}. Corrected rule: {_listed(better)}",
-            "called causal, hidden driver and falling curves minus noise",
+            "of the series called causal, hidden driver and falling curves minus noise",
         ),
     )
-
-
-def halves_by_order(rows: pd.DataFrame) -> pd.DataFrame:
-    """Exponents of the first and second half of training, by `order` and `seed`.
-
-    Columns `early` and `late`, nats per step, means over the learning rates at which the exponent
-    of every seed and order is finite, and `n_lrs`, how many these are.
-    """
-    sweep = rows[rows.spec == "LearningRateSweep"]
-    wide = sweep.pivot(index=["order", "seed", "lr"], columns="metric", values="value")
-    wide = wide[["exponent", "late_exponent"]].reset_index()
-    finite = wide.exponent.abs().lt(float("inf")) & wide.late_exponent.abs().lt(float("inf"))
-    wide = wide[finite.groupby(wide.lr).transform("all")]
-    wide = wide.assign(late=wide.late_exponent, early=2 * wide.exponent - wide.late_exponent)
-    groups = wide.groupby(["order", "seed"], sort=False, as_index=False)
-    return groups.agg(early=("early", "mean"), late=("late", "mean"), n_lrs=("lr", "nunique"))
 
 
 def _metric(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -255,17 +241,13 @@ def _gap(
     return paired_difference(frame[kept], between=between, a=a, b=b, pair_on=pair_on)
 
 
-def _ratio(part: pd.DataFrame) -> float:
-    return part.late.mean() / part.early.mean()
-
-
 def _from_gap(claim: str, word: str, gap: PairedDifference, control: str, unit: str) -> Verdict:
     return Verdict(claim, word, gap.mean, (gap.low, gap.high), gap.n, control, unit)
 
 
 def _from_mean(claim: str, word: str, mean: pd.Series, control: str, unit: str) -> Verdict:
-    interval = (mean.low, mean.high)
-    return Verdict(claim, word, mean["mean"], interval, int(mean.n), control, unit)
+    found = (mean["mean"], (mean.low, mean.high), int(mean.n))
+    return Verdict(claim, word, *found, control, unit)
 
 
 def _named(chapter: str, *found: Verdict) -> dict[str, Verdict]:

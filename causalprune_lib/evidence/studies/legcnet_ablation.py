@@ -51,7 +51,7 @@ class Setting:
         "as released": the smallest p-value over the lags, of the chi2 form, rounded to four digits,
         below 0.05; a failed test counts as causal. "corrected": the F test, Bonferroni over the
         lags, false discovery rate over the weights.
-    error : {"test", "train"}
+    error_on : {"test", "train"}
         On which examples the error rate is taken.
     """
 
@@ -59,7 +59,7 @@ class Setting:
     overlap: float = 0.1
     lag: str = "all"
     rule: str = "as released"
-    error: str = "test"
+    error_on: str = "test"
 
     @property
     def cut(self) -> tuple[float, float]:
@@ -77,7 +77,7 @@ CHANGES = {
     "window": (0.5, 2.0),
     "overlap": (0.0, 0.5),
     "lag": ("all", "5", "10", "one"),
-    "error": ("train",),
+    "error_on": ("train",),
 }
 
 
@@ -86,7 +86,7 @@ def settings_of(rule: str) -> tuple[Setting, ...]:
 
     Examples
     --------
-    >>> [s.lag for s in settings_of("corrected") if s.cut == (1, 0.1) and s.error == "test"]
+    >>> [s.lag for s in settings_of("corrected") if s.cut == (1, 0.1) and s.error_on == "test"]
     ['one', 'all', '5', '10']
     """
     base = BASES[rule]
@@ -98,17 +98,17 @@ def settings_of(rule: str) -> tuple[Setting, ...]:
 class LEGCNetAblation:
     """LEGCNet-FT of one trial under every setting of `settings_of`, for both rules.
 
-    Coordinates `window`, `overlap`, `lag`, `rule`, `error` as in `Setting`; `orientation` ("prune
-    non-causal", "prune causal"); `mask` ("legcnet", "random": the mean over `n_random` masks with
-    the same counts per layer).
+    Coordinates `window`, `overlap`, `lag`, `rule`, `error_on` as in `Setting`; `orientation`
+    ("prune non-causal", "prune causal"); `mask` ("legcnet", "random": the mean over `n_random`
+    masks with the same counts per layer).
 
     Metrics of both masks: `accuracy` on the test set in the epoch that reached the paper's
-    benchmark, or else in the last; `reached`, 1 or 0. Of "legcnet": `epochs` to the benchmark (NaN
-    where never reached), `n_pruned`, `beats_accuracy` and `beats_epochs` (share of the random masks
-    that it beats, ties counted half; NaN where the counts leave no choice). Of "legcnet" with
-    "prune non-causal": `causal` and `untestable`, shares of the weights; `jaccard`, the weights
-    that it and the base setting of its rule prune both, over those that either does; and
-    `jaccard_chance`, the same of random masks as small as its own, in place of its own.
+    benchmark, or else in the last. Of "legcnet": `epochs` to the benchmark (NaN where never
+    reached), `reached`, 1 or 0, `n_pruned`, `beats_accuracy` and `beats_epochs` (share of the
+    random masks that it beats, ties counted half; NaN where the counts leave no choice). Of
+    "legcnet" with "prune non-causal": `causal` and `untestable`, shares of the weights; `jaccard`,
+    the weights that it and the base setting of its rule prune both, over those that either does;
+    and `jaccard_chance`, the same of random masks as small as its own, in place of its own.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ class LEGCNetAblation:
             where["orientation"] = orientation
             yield Point(own, **where, mask="legcnet")
             like = contest.random_result(entry)
-            yield Point({m: like[m] for m in ("accuracy", "reached")}, **where, mask="random")
+            yield Point({"accuracy": like["accuracy"]}, **where, mask="random")
 
 
 Series = tuple[torch.Tensor, dict[str, torch.Tensor]]
@@ -217,7 +217,7 @@ def decide(
     lags = {"all": max_lag, "5": 5, "10": 10, "one": max_lag}[setting.lag]
     one, released = setting.lag == "one", setting.rule == "as released"
     result = granger_test(
-        errors[setting.error],
+        errors[setting.error_on],
         exponents,
         max_lag=lags,
         lag="bic" if one else None,

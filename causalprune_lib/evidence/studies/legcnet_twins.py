@@ -56,7 +56,7 @@ class LEGCNetTwins:
     - `mask`: "legcnet", "random" (mean over `n_random` with the same counts per layer), "another
       trial" (the exponents of another initial network by the same route).
 
-    Metrics of "legcnet" and "random": `accuracy`, `reached`; of "legcnet" also `epochs`,
+    Metrics of "legcnet" and "random": `accuracy`; of "legcnet" also `reached`, `epochs`,
     `n_pruned`, `beats_accuracy`, `beats_epochs`, `causal`, `untestable`, and `jaccard_raw`, the
     overlap of the pruned weights with those of the raw route; of "another trial" `causal`. With
     rule "none" and mask "dense": `exponent`, the mean over windows and weights, in nats per step,
@@ -115,7 +115,7 @@ class LEGCNetTwins:
             }
             yield Point(result, **where, mask="legcnet")
             like = contest.random_result(entry)
-            yield Point({m: like[m] for m in ("accuracy", "reached")}, **where, mask="random")
+            yield Point({"accuracy": like["accuracy"]}, **where, mask="random")
             other = said[route, name, "another trial"].causal
             yield Point({"causal": other.double().mean().item()}, **where, mask="another trial")
         yield from _exponents(read[0], twins[0])

@@ -198,13 +198,13 @@ def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     as_often = bool(reached["PT"] >= reached["FT"] - 0.05)
     not_lower = part.low > -MARGIN
     words = {
-        "keeps accuracy": _grade(gap.low > -MARGIN, gap.mean > -MARGIN),
-        "converges faster": _grade(fewer.high < 0 and than_random.high < 0, fewer.high < 0),
-        "beats the baselines": _grade(
+        "keeps accuracy": grade(gap.low > -MARGIN, gap.mean > -MARGIN),
+        "converges faster": grade(fewer.high < 0 and than_random.high < 0, fewer.high < 0),
+        "beats the baselines": grade(
             all(d.low > 0 for d in better), any(d.low > 0 for d in better)
         ),
-        "partial training suffices": _grade(not_lower and as_often, not_lower or as_often),
-        "causes are the network's own": _grade(all(d.low > 0 for d in own), own[1].low > 0),
+        "partial training suffices": grade(not_lower and as_often, not_lower or as_often),
+        "causes are the network's own": grade(all(d.low > 0 for d in own), own[1].low > 0),
     }
     seeds = "A seed is one initial network of one dataset"
     claims = {  # what -> claim, metric, masks, variant, control, unit
@@ -217,22 +217,22 @@ def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
         "converges faster": (
             "LEGCNet-FT converges in significantly fewer epochs (section 5).",
             ("epochs", ["legcnet", "random" if fewer.high < 0 else "dense"], "FT"),
-            f"the dense network ({_said(fewer)}) and random masks with the same counts "
-            f"({_said(than_random)}). {seeds}",
+            f"the dense network ({said(fewer)}) and random masks with the same counts "
+            f"({said(than_random)}). {seeds}",
             "of the epochs allowed",
         ),
         "beats the baselines": (
             "LEGCNet is superior to random and magnitude pruning (section 6).",
             ("accuracy", ["legcnet", "random"], None),
             f"random masks with the same counts (above): {better[0].improvement:.0%} of the pairs "
-            f"are won, ties counted half; magnitude at the same counts ({_said(better[1])}). "
+            f"are won, ties counted half; magnitude at the same counts ({said(better[1])}). "
             f"{seeds}, FT and PT apart",
             "of accuracy, LEGCNet minus random",
         ),
         "causes are the network's own": (
             "The weights that are kept are those that cause the error (sections 2.2, 3.6).",
             ("causal", ["legcnet", "another trial"], "FT"),
-            f"the exponents of another trial (above), and noise ({_said(own[1])}). {seeds}",
+            f"the exponents of another trial (above), and noise ({said(own[1])}). {seeds}",
             "of the weights, own minus another trial's",
         ),
     }
@@ -269,9 +269,11 @@ def _of(rows: pd.DataFrame, metric: str, masks: list[str], variant: str | None) 
     return chosen if variant is None else chosen[chosen.variant == variant]
 
 
-def _grade(full: bool, half: bool) -> str:
+def grade(full: bool, half: bool) -> str:
+    """The verdict if `full` holds, or only `half` does, or neither."""
     return "reproduced" if full else "partly" if half else "not reproduced"
 
 
-def _said(gap: PairedDifference) -> str:
+def said(gap: PairedDifference) -> str:
+    """A difference and its interval, for a sentence."""
     return f"{gap.mean:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from causalprune_lib._validation import check_choice
+from causalprune_lib.evidence.studies.causal import CAUSAL_PRUNING_STUDIES
 from causalprune_lib.evidence.studies.causal_model import CAUSAL_MODEL_STUDIES
 from causalprune_lib.evidence.studies.chaos import (
     CHAOS_STUDIES,
@@ -41,6 +42,7 @@ STUDIES: dict[str, dict[str, tuple[Study, ...]]] = {
     "measuring-chaos": EXPONENT_STUDIES,  # the seed is one of ten published trials, from 0
     "granger-causality": GRANGER_STUDIES,
     "a-causal-model-of-gradient-descent": CAUSAL_MODEL_STUDIES,
+    "causal-pruning": CAUSAL_PRUNING_STUDIES,
     "legcnet": LEGCNET_STUDIES,  # the seed is one of ten published trials, from 0
     "legcnet-ablation": FURTHER_STUDIES,  # likewise
 }

@@ -1,0 +1,144 @@
+"""The lasso as causal pruning solves it: truncated gradient with cumulative penalty.
+
+Tsuruoka, Tsujii and Ananiadou, "Stochastic gradient descent training for L1-regularized log-linear
+models with cumulative penalty", ACL-IJCNLP 2009, for the squared error, with the settings of the
+released causal pruning: gamma starts at 0, one sample per update in the order of recording, the
+learning rate is 0.01 / i^0.25 at update i, no intercept, 3 passes over the T samples.
+
+Theorem. With a_i = eta_i (y_i - p_i) x_i, where p_i = x_i . w_{i-1} is the prediction at update i,
+let A_i = a_1 + ... + a_i and U_i = alpha (eta_1 + ... + eta_i). Then, weight by weight and at EVERY
+update,
+
+    w_i = soft(A_i, U_i),
+
+whatever the data. The clipping at zero leaves no trace. Proof. Let w_{i-1} = soft(A_{i-1},
+U_{i-1}), which holds for i = 1. The penalty received so far is q_{i-1} = w_{i-1} - A_{i-1}, so
+|q_{i-1}| <= U_{i-1} <= U_i, and the step before its penalty reaches z_i = w_{i-1} + a_i = A_i +
+q_{i-1}. For z_i > 0 the rule gives max(0, z_i - U_i - q_{i-1}) = max(0, A_i - U_i), for z_i < 0 it
+gives min(0, A_i + U_i), for z_i = 0 it gives 0. That is soft(A_i, U_i) unless A_i > U_i with
+z_i <= 0, or A_i < -U_i with z_i >= 0; but A_i > U_i implies z_i >= A_i - U_{i-1} > 0, and
+likewise below.
+
+Corollary. Where the predictions are zero, A = S = sum_i eta_i y_i x_i: the result is soft(S, U),
+and needs no solver. `sgd_departure` says how far from it the predictions lead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from causalprune_lib._validation import check_finite, check_int, check_positive, check_shape
+from causalprune_lib.causality.columns import as_columns
+
+CLIP = 1e12
+
+
+@dataclass(frozen=True, eq=False)
+class SGDLasso:
+    """What the iterated solver ended with.
+
+    Attributes
+    ----------
+    coef : array (P,)
+        gamma; exact zeros are what causal pruning removes.
+    penalty : array (P,)
+        q, the penalty that each coefficient has received; `coef - penalty` is A.
+    threshold : float
+        U = alpha sum_i eta_i.
+    rates, predictions : array (N,)
+        eta_i and p_i of each of the N = passes * T updates.
+    """
+
+    coef: np.ndarray
+    penalty: np.ndarray
+    threshold: float
+    rates: np.ndarray
+    predictions: np.ndarray
+
+
+def learning_rates(n: int, *, base: float = 0.01, power: float = 0.25) -> np.ndarray:
+    """base / i^power for the updates i = 1..n.
+
+    Examples
+    --------
+    >>> learning_rates(16)[[0, 15]]
+    array([0.01 , 0.005])
+    """
+    base, power = check_positive("base", base), check_positive("power", power, allow_zero=True)
+    return base / np.arange(1, check_int("n", n) + 1) ** power
+
+
+def sgd_lasso(
+    x: object,
+    y: object,
+    *,
+    alpha: float,
+    passes: int = 3,
+    base: float = 0.01,
+    power: float = 0.25,
+) -> SGDLasso:
+    """Run the iterated solver, update by update, in float64.
+
+    Parameters
+    ----------
+    x : array, memory map, tensor (T, P) or Columns
+    y : array (T,)
+    alpha : float
+        The released L1_coeff, above 0.
+    passes : int
+        Times that the T samples are gone through.
+    base, power : float
+        The learning rate is base / i^power; i goes on over the passes.
+
+    Examples
+    --------
+    >>> x, y = np.array([[1e-9, 0.0], [0.0, 1e-9]]), np.array([-2.0, 1.0])
+    >>> found = sgd_lasso(x, y, alpha=0.7e-9)
+    >>> found.coef != 0
+    array([ True, False])
+    """
+    columns = as_columns(x)
+    y = np.asarray(y, np.float64)
+    check_shape("y", y, (columns.shape[0],))
+    check_finite("y", y)
+    return iterate(
+        columns.rows, y, columns.shape[1], alpha=alpha, passes=passes, base=base, power=power
+    )
+
+
+def iterate(
+    rows: Callable[[], Iterable[np.ndarray]],
+    y: np.ndarray,
+    n_columns: int,
+    *,
+    alpha: float,
+    passes: int,
+    base: float,
+    power: float,
+) -> SGDLasso:
+    """The solver on samples that `rows()` yields anew for each pass."""
+    alpha, passes = check_positive("alpha", alpha), check_int("passes", passes)
+    rates = learning_rates(passes * len(y), base=base, power=power)
+    predictions = np.zeros(len(rates))
+    w, q = np.zeros((2, n_columns))
+    threshold, i = 0.0, 0
+    for _ in range(passes):
+        for x_t, y_t in zip(rows(), y, strict=True):
+            predictions[i] = p = x_t @ w
+            threshold += alpha * rates[i]
+            z = w + rates[i] * min(max(y_t - p, -CLIP), CLIP) * x_t
+            above = np.maximum(0.0, z - (threshold + q))
+            below = np.minimum(0.0, z + (threshold - q))
+            w = np.where(z > 0, above, np.where(z < 0, below, 0.0))
+            q += w - z
+            i += 1
+    if not np.isfinite(w).all():
+        raise ValueError(
+            "x must be finite, and small enough for the learning rate (base * |x_t|^2 well below "
+            f"1), or the solver diverges; {int((~np.isfinite(w)).sum())} coefficients are not "
+            "finite."
+        )
+    return SGDLasso(w, q, threshold, rates, predictions)
