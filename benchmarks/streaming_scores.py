@@ -137,7 +137,7 @@ def train_alexnet(*, streamed: bool, steps: int, batch: int) -> None:
         times = [one_step(model, optimizer, x, y, watch, variant)[0] for x, y in data]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak *= 1 if sys.platform == "darwin" else 1024
-    kept = watch.nbytes if streamed else 0
+    kept = int(watch.nbytes) if streamed else 0
     updates = watch.n_recorded if streamed else 0
     parameters = sum(p.numel() for p in model.parameters())
     print(parameters, peak, np.median(times), kept, updates)

@@ -135,14 +135,12 @@ class CausalLasso(RegressorMixin, BaseEstimator):
         check_choice("solver", self.solver, SOLVERS)
         if self.alpha is not None and self.alpha_ratio is not None:
             raise ValueError("give alpha or alpha_ratio, not both.")
-        name, value = ("alpha", self.alpha)
-        if self.alpha is None:
-            name, value = "alpha_ratio", RATIO if self.alpha_ratio is None else self.alpha_ratio
-        check_positive(name, value)
+        ratio = RATIO if self.alpha_ratio is None else self.alpha_ratio
+        check_positive(*(("alpha_ratio", ratio) if self.alpha is None else ("alpha", self.alpha)))
         problem = self._problem(X, y)
         exact = self.solver == "exact"
         self.alpha_max_ = problem.alpha_max if exact else self._sgd_alpha_max(problem)
-        self.alpha_ = float(value if name == "alpha" else value * self.alpha_max_)
+        self.alpha_ = float(ratio * self.alpha_max_ if self.alpha is None else self.alpha)
         fit = self._exact(problem) if exact else self._sgd(problem)
         self.coef_ = problem.coef(fit)
         self.support_ = self.coef_ != 0
@@ -151,10 +149,8 @@ class CausalLasso(RegressorMixin, BaseEstimator):
         self.n_iter_ = fit.rounds
         if not self.support_.any():
             warnings.warn(
-                f"all coefficients are zero: alpha = {self.alpha_:.6g} is not below alpha_max = "
-                f"{self.alpha_max_:.6g}."
-                if self.alpha_max_
-                else "all coefficients are zero: no column has anything to do with y.",
+                f"all coefficients are zero at alpha = {self.alpha_:.6g}; from alpha_max = "
+                f"{self.alpha_max_:.6g} on they are.",
                 UserWarning,
                 stacklevel=2,
             )

@@ -5,14 +5,14 @@ models with cumulative penalty", ACL-IJCNLP 2009, for the squared error, with th
 released causal pruning: gamma starts at 0, one sample per update in the order of recording, the
 learning rate is 0.01 / i^0.25 at update i, no intercept, 3 passes over the T samples.
 
-Theorem. With a_i = eta_i (y_i - p_i) x_i, where p_i = x_i . w_{i-1} is the prediction at update i,
-let A_i = a_1 + ... + a_i and U_i = alpha (eta_1 + ... + eta_i). Then, weight by weight and at EVERY
-update,
+Theorem. With a_i = eta_i (y_i - p_i) x_i, where p_i = x_i . w_{i-1} is the prediction at update i
+(and y_i - p_i is cut at 1e12), let A_i = a_1 + ... + a_i and U_i = alpha (eta_1 + ... + eta_i).
+Then, weight by weight and at EVERY update,
 
     w_i = soft(A_i, U_i),
 
 whatever the data. The clipping at zero leaves no trace. Proof. Let w_{i-1} = soft(A_{i-1},
-U_{i-1}), which holds for i = 1. The penalty received so far is q_{i-1} = w_{i-1} - A_{i-1}, so
+U_{i-1}), as w_0 = 0 = soft(0, 0) is. The penalty received so far is q_{i-1} = w_{i-1} - A_{i-1}, so
 |q_{i-1}| <= U_{i-1} <= U_i, and the step before its penalty reaches z_i = w_{i-1} + a_i = A_i +
 q_{i-1}. For z_i > 0 the rule gives max(0, z_i - U_i - q_{i-1}) = max(0, A_i - U_i), for z_i < 0 it
 gives min(0, A_i + U_i), for z_i = 0 it gives 0. That is soft(A_i, U_i) unless A_i > U_i with
@@ -128,6 +128,11 @@ def iterate(
     for _ in range(passes):
         for x_t, y_t in zip(rows(), y, strict=True):
             predictions[i] = p = x_t @ w
+            if not np.isfinite(p):
+                raise ValueError(
+                    f"x must be finite, and so small that predictions are; at update {i + 1} of "
+                    f"{len(rates)} the prediction is {p}."
+                )
             threshold += alpha * rates[i]
             z = w + rates[i] * min(max(y_t - p, -CLIP), CLIP) * x_t
             above = np.maximum(0.0, z - (threshold + q))
@@ -135,10 +140,4 @@ def iterate(
             w = np.where(z > 0, above, np.where(z < 0, below, 0.0))
             q += w - z
             i += 1
-    if not np.isfinite(w).all():
-        raise ValueError(
-            "x must be finite, and small enough for the learning rate (base * |x_t|^2 well below "
-            f"1), or the solver diverges; {int((~np.isfinite(w)).sum())} coefficients are not "
-            "finite."
-        )
     return SGDLasso(w, q, threshold, rates, predictions)

@@ -50,17 +50,20 @@ class WorkingSet:
         self.correlation: np.ndarray | None = design.zy  # of the residual, where it is known
 
     def solve(self, lam: float, *, tol: float, max_iter: int) -> Fit:
-        """Minimise to a gap of `tol` |y|^2 / 2, in at most `max_iter` working sets."""
+        """Minimise to a gap of `tol` |y|^2 / 2, in 1..`max_iter` working sets (0 where w = 0)."""
         design, y = self.design, self.design.y
         half = 0.5 * float(y @ y)
-        if half == 0:
+        highest = float(np.abs(design.zy).max())
+        if lam >= highest * (1 - 4 * EPS):  # zero is the solution
+            self.support, self.w = self.support[:0], self.w[:0]
+            self.residual, self.correlation = y, design.zy
             return Fit(self.support, self.w, 0.0, 0.0, 0, True)
         alive = np.flatnonzero(design.norms > 0)  # those that may be in the support
         held: np.ndarray | None = None
         inner, rounds = 0.3 * tol * half, 0
         while True:
             gap, correlation = self._check(alive, held, lam)
-            if gap.gap <= tol * half or rounds == max_iter:
+            if rounds > 0 and (gap.gap <= tol * half or rounds == max_iter):
                 break
             keep = may_be_active(gap, correlation, design.norms[alive], lam, slack=64 * EPS * half)
             keep |= np.isin(alive, self.support)

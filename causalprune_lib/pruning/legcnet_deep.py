@@ -163,3 +163,16 @@ class DeepNetworks:
             back = _sigmoid_backward(below, layers[i - 1])
         self.weights[0].flatten(0, 1).addmm_(back.flatten(0, 1), x, alpha=-lr)
         self.biases[0].sub_(back.sum(2), alpha=lr)
+
+
+def upper_layers_only(keep: torch.Tensor, networks: DeepNetworks) -> torch.Tensor:
+    """The mask `keep` (P,) with the first layer whole, as in the released notebook.
+
+    Examples
+    --------
+    >>> networks = DeepNetworks.initial((3, 2, 2), seed=0)
+    >>> upper_layers_only(torch.zeros(10, dtype=torch.bool), networks).sum().item()
+    6
+    """
+    first = networks.layout.sizes[0]
+    return torch.cat([torch.ones_like(keep[:first]), keep[first:]])

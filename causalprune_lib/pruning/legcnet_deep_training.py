@@ -106,8 +106,6 @@ def train_deep(
 
     Raises
     ------
-    FloatingPointError
-        Weights stop being finite.
     ValueError, TypeError
         Shapes, types or options that do not fit.
 
@@ -150,8 +148,6 @@ def train_deep(
             step += 1
             if watch is not None:
                 watch(step, state)
-        if not all(bool(weight.isfinite().all()) for weight in state.weights):
-            raise FloatingPointError(f"weights are not finite after epoch {epoch} with lr={lr}.")
         train_accuracy, _ = state.judge(x, y)
         per_epoch.append([train_accuracy, *state.judge(*test), *state.judge(*firsts)])
         if benchmark is not None:

@@ -123,7 +123,8 @@ def _parted(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """What `TwinSeries` holds, from recordings (P+1, t, P); the first one is unperturbed."""
     apart = rows[1:] - rows[0]  # (P, t, P)
     own = apart.diagonal(dim1=0, dim2=2)  # (t, P)
-    return rows[0], own.contiguous(), apart[0], apart.norm(dim=2).T
+    # Copies, for a view would keep all of `rows` in memory.
+    return rows[0].clone(), own.clone(), apart[0].clone(), apart.norm(dim=2).T
 
 
 def twin_exponents(

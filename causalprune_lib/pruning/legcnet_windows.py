@@ -190,7 +190,11 @@ def windowed_exponents(
         still = released_gate(cut) if gate else None
         if decimals is not None:
             cut = series.round(decimals=decimals).unfold(1, windows.size, windows.stride)
-        found = estimator(cut)
+        if still is not None and cut.shape[1] == 1:  # many weights: skip those gated anyway
+            found = torch.zeros_like(still, dtype=torch.float64)
+            found[~still] = estimator(cut[~still])
+        else:
+            found = estimator(cut)
         if decimals is not None:
             found = found.round(decimals=decimals)
         if still is not None:

@@ -16,17 +16,16 @@ from torch.nn.functional import mse_loss, one_hot
 from causalprune_lib.evidence.tables import published
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.legcnet_decision import legcnet_decision
-from causalprune_lib.pruning.legcnet_deep import DeepNetworks
+from causalprune_lib.pruning.legcnet_deep import DeepNetworks, upper_layers_only
 from causalprune_lib.pruning.legcnet_deep_training import train_deep
 from causalprune_lib.pruning.legcnet_mnist import (
     mnist_data,
     mnist_settings,
     record_dense,
-    upper_layers_only,
 )
 from causalprune_lib.pruning.legcnet_settings import MaskReading
 from causalprune_lib.pruning.legcnet_stream import WindowStream
-from causalprune_lib.pruning.legcnet_windows import windowed_exponents
+from causalprune_lib.pruning.legcnet_windows import cut_windows, windowed_exponents
 
 SIZES = (5, 4, 6, 3)
 
@@ -165,7 +164,6 @@ def test_no_epochs_change_nothing():
     ("change", "error", "message"),
     [
         ({"lr": 0.0}, ValueError, "lr must be a finite number > 0"),
-        ({"lr": 1e308}, FloatingPointError, "not finite after epoch 0 with lr=1e"),
         ({"epochs": -1}, ValueError, "epochs must be >= 0"),
         ({"batch_size": 0}, ValueError, "batch_size must be >= 1"),
         ({"benchmark": 1.5}, ValueError, "benchmark must be in"),
@@ -262,13 +260,9 @@ def test_exponents_and_errors_are_those_of_the_recorded_rows(recorded):
     assert len(rows) == 6 * steps + 1
     for name, reading in small.readings.items():
         part = rows[: reading.epochs * steps + 1]
-        for rule, how in (
-            ("as_released", {"gate": True, "decimals": 6}),
-            ("corrected", {"gate": False, "decimals": None}),
-        ):
-            whole = windowed_exponents(part, window=reading.window, horizon=3, **how)
-            found = recording.exponents[name, rule]
-            torch.testing.assert_close(found, whole.exponent, rtol=0, atol=0, equal_nan=True)
+        whole = windowed_exponents(part, window=reading.window)
+        found = recording.exponents[name]
+        torch.testing.assert_close(found, whole.exponent, rtol=0, atol=0, equal_nan=True)
         ends = whole.windows.ends.tolist()
         for row, judged in enumerate(((data.x_train, data.y_train), (data.x_test, data.y_test))):
             wrong = [1 - networks[end].judge(*judged)[0].item() for end in ends]
@@ -280,7 +274,7 @@ def test_the_released_rule_takes_the_test_error_and_the_corrected_one_the_train_
     _, _, recording, _ = recorded
     for rule, row in (("as_released", 1), ("corrected", 0)):
         expected = legcnet_decision(
-            recording.exponents["FT", rule], recording.errors["FT"][row], rule=rule, max_lag=3
+            recording.exponents["FT"], recording.errors["FT"][row], rule=rule, max_lag=3
         )
         found = recording.decide("FT", rule=rule)
         assert torch.equal(found.keep, expected.keep)
@@ -315,9 +309,9 @@ def test_settings_are_those_of_the_paper_and_of_the_released_script():
     assert DeepNetworks.initial(small.sizes, seed=0).layout.size == 41_000
     steps = math.ceil(0.7 * small.images / small.batch_size)
     short = small.readings["PT, short windows"]
-    assert steps * short.epochs == 1150
-    assert WindowStream(1, window=short.window)._stride == 45
-    assert (1150 - short.window) // 45 + 1 == 25 == 45 * 25 // 45  # its list of 25 accuracies
+    windows = cut_windows(steps * short.epochs, window=short.window)
+    stored = [45 * (i + 1) + 5 for i in range(25)]  # its list of steps
+    assert (windows.ends + 1).tolist() == stored
     assert 3 * short.max_lag + 2 <= 25 < 3 * (short.max_lag + 1) + 2
     for table, column, variant in (
         ("legcnet_table1", "Flops - LEGCNet-FT", "FT"),

@@ -1,4 +1,4 @@
-"""Twins of the paper's sigmoid networks: the same numbers as the general twins, and the readings."""
+"""Twins of the paper's sigmoid networks: the numbers of the general twins, and the readings."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ def test_the_unperturbed_row_is_the_plain_training_whatever_the_chunks(problem, 
 
 def test_readings_do_not_depend_on_delta(problem):
     network, x, y = problem
-    found = [
-        twin_series(network, x, y, lr=0.5, epochs=20, delta=delta) for delta in (1e-6, 1e-7)
-    ]
+    found = [twin_series(network, x, y, lr=0.5, epochs=20, delta=delta) for delta in (1e-6, 1e-7)]
     a, b = (growth_exponents(twins.distance, window=60).exponent for twins in found)
     torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
     a, b = (twin_exponents(twins.own, window=60, horizon=3).exponent for twins in found)

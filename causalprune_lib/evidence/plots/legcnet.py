@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -159,3 +159,88 @@ def plot_shares(
         ax.xaxis.set_major_formatter(percent())
         legend_above(ax)
     return ax
+
+
+def plot_settings(table: pd.DataFrame) -> np.ndarray:
+    """What becomes of a mask when one setting is changed: share called causal, overlap, gain.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per `rule` and `changed`; columns `causal` (share), `jaccard`, `jaccard_chance`,
+        `gain`, `low`, `high` (accuracy above random masks).
+
+    Returns
+    -------
+    array of Axes, (3,)
+    """
+    needed = ["rule", "changed", "causal", "jaccard", "jaccard_chance", "gain", "low", "high"]
+    require_columns("table", table, needed)
+    names = list(dict.fromkeys(table.changed))
+    rules = list(dict.fromkeys(table.rule))
+    styles = line_styles(rules)
+    with use_style():
+        size = {"figsize": (6.4, 5.4), "width_ratios": (1, 1, 1.3)}
+        figure, axes = plt.subplots(1, 3, sharey=True, layout="constrained", **size)
+        for j, rule in enumerate(rules):
+            part = table[table.rule == rule]
+            at = np.array([names.index(name) for name in part.changed], dtype=float)
+            at += 0.24 * (j - (len(rules) - 1) / 2)
+            style = {k: v for k, v in styles[rule].items() if k != "linestyle"}
+            axes[0].plot(part.causal, at, ls="none", label=rule, **style)
+            axes[1].plot(part.jaccard, at, ls="none", **style)
+            axes[1].plot(part.jaccard_chance, at, ls="none", mfc="white", **style)
+            gaps = np.stack([part.gain - part.low, part.high - part.gain])
+            axes[2].errorbar(part.gain, at, xerr=gaps, ls="none", capsize=3, **style)
+        axes[2].axvline(0, color=GREY, ls="--", lw=1.5)
+        for ax, label in zip(axes, ("Causal\n(%)", "Overlap\n(%)", "Gain\n(points)"), strict=True):
+            ax.set_xlabel(label)
+            ax.xaxis.set_major_formatter(percent())
+            ax.grid(axis="y", visible=False)
+        axes[0].set_xlim(-0.05, 1.08)
+        axes[1].set_xlim(-0.08, 1.08)
+        axes[0].set_yticks(range(len(names)), names)
+        axes[0].invert_yaxis()
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return axes
+
+
+def plot_twins(
+    distance: ArrayLike, ends: ArrayLike, exponents: Mapping[str, ArrayLike], *, names: str
+) -> np.ndarray:
+    """How far twins part, above; the exponents of their windows, below.
+
+    Parameters
+    ----------
+    distance : array (T+1, S)
+        Distance of each twin from the unperturbed training.
+    ends : array (W,)
+        Step of each window's end.
+    exponents : mapping of str to array (W,)
+        By what they were read off; one line each.
+    names : str
+        What the thin lines are, for the legend.
+
+    Returns
+    -------
+    array of Axes, (2,)
+    """
+    distance = np.asarray(distance)
+    check_shape("distance", distance, (None, None))
+    every = max(1, len(distance) // 1000)
+    steps = np.arange(len(distance))[::every]
+    styles = line_styles(list(exponents))
+    with use_style():
+        _, axes = plt.subplots(2, 1, figsize=(6.4, 5.6), sharex=True, layout="constrained")
+        axes[0].plot(steps, distance[::every], color=GREY, lw=0.7, alpha=0.6)
+        axes[0].plot([], [], color=GREY, lw=0.7, label=names)
+        axes[0].set_yscale("log")
+        axes[0].set_ylabel("Distance")
+        for name, values in exponents.items():
+            style = {k: v for k, v in styles[name].items() if k != "marker"}
+            axes[1].plot(ends, values, label=name, **style)
+        axes[1].set_ylabel("Exponent\n(nats per step)")
+        axes[1].set_xlabel("Training step")
+        for ax in axes:
+            legend_above(ax)
+    return axes

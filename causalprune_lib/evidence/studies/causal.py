@@ -31,6 +31,7 @@ from causalprune_lib.evidence.studies.causal_recipe import (
     RECORD,
     SHUFFLE,
     CausalRecipe,
+    frozen_scores,
     record,
     shuffled_losses,
 )
@@ -51,8 +52,8 @@ class CausalCurve(CausalRecipe):
 
     And points with the coordinates `a`, `b`, `amount_a` and `amount_b`: `overlap_metrics` of the
     masks of two rankings at their own allocations; without amounts, the correlations of their
-    ranks in each layer. "other order" is a second recording from the same weights, "other seed" a
-    network of its own.
+    ranks in each layer. "frozen" is the ranking when no weight moves (`frozen_scores`), "other
+    order" a second recording from the same weights, "other seed" a network of its own.
     """
 
     amounts: tuple[float, ...] = (0.8, 0.9, 0.95, 0.98)
@@ -93,6 +94,7 @@ class CausalCurve(CausalRecipe):
         causal = real.two_batch.scores()
         rankings = {
             "causal": causal,
+            "frozen": frozen_scores(self, network, data, seed=first),
             "inverse": inverse_scores(causal),
             "magnitude": magnitude_scores(network),
             "movement": real.two_batch.movement,
@@ -125,17 +127,18 @@ class CausalCurve(CausalRecipe):
                         yield Point(metrics, a=a, b=b, amount_a=p, amount_b=q)
 
 
-# The full size is what two CPU cores do in little more than an hour: 10,000 images of each data set,
-# 20 batches an epoch, so that 10 epochs are T = 200 recorded steps; the paper's N_pre, N_iter and
-# N_prune, and an N_post of 4 epochs in place of 200. An epoch of LeNet takes about 1.8 seconds of
-# one core for Fashion-MNIST and 3.3 for CIFAR-10.
+# The full size is what two CPU cores do in an hour or two: 10,000 images of each data set, 20
+# batches an epoch, so that 10 epochs are T = 200 recorded steps; the paper's N_pre, N_iter and
+# N_prune; for N_post 4 epochs of 157 batches in place of 200 epochs. An epoch of LeNet takes 1.8
+# seconds of one core for Fashion-MNIST and 3.3 for CIFAR-10. One seed, in minutes of one core: 9,
+# 14, 12, 4, 2, 2, 2, 4 and 21, in the order below; the last may be left out.
 _QUICK = {
     "dataset": "digits",
     "image_size": 28,
     "epochs": 4,
     "batch_size": 128,
     "prune_epochs": 3,
-    "post_epochs": 2,
+    "post_epochs": 1,
 }
 _FULL = {"subset": (10_000, 10_000), "profile": "full"}
 _FASHION = {"dataset": "fashion_mnist", **_FULL}
@@ -153,5 +156,6 @@ CAUSAL_PRUNING_STUDIES: dict[str, tuple[CausalRecipe, ...]] = {
         CausalCurve(**_FASHION, init="default", amounts=(0.95, 0.98)),
         *(IteratedRun(**_SHORT, l1_coeff=alpha) for alpha in (1e-15, 1e-14, 1e-13)),
         IteratedRun(**_FASHION, prune_epochs=5, l1_coeff=1e-14),
+        IteratedRun(**_CIFAR10, controls=True),
     ),
 }

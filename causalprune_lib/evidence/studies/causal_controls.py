@@ -28,11 +28,9 @@ MAIN = (
     ("shuffled loss", "causal"),
     ("magnitude", "magnitude"),
     ("obd", "obd"),
-    ("causal", "uniform"),
-    ("random", "uniform"),
-    ("magnitude", "uniform"),
 )
 MORE = (
+    ("frozen", "causal"),
     ("movement", "causal"),
     ("same batch", "causal"),
     ("shuffled loss", "shuffled loss"),
@@ -40,6 +38,9 @@ MORE = (
     ("same batch", "same batch"),
     ("causal", "magnitude"),
     ("random", "magnitude"),
+    ("causal", "uniform"),
+    ("random", "uniform"),
+    ("magnitude", "uniform"),
 )
 
 OVERLAPS = {  # ranking -> those that its masks are compared with
@@ -48,6 +49,7 @@ OVERLAPS = {  # ranking -> those that its masks are compared with
         "movement",
         "same batch",
         "shuffled loss",
+        "frozen",
         "causal, other order",
         "causal, other seed",
     ),
@@ -121,9 +123,9 @@ def overlap_metrics(a: Masks, b: Masks) -> dict[str, float]:
     >>> found["both_pruned"], found["expected"], found["jaccard"]
     (0.5, 0.375, 0.5)
     """
-    (both, only_a), (only_b, neither) = (overlap_table(a, b) / 100).to_numpy()
+    (both, only_a), (only_b, neither) = (overlap_table(a, b) / 100).to_numpy().tolist()
     kept_a, kept_b = a.counts(), b.counts().set_index("layer").loc[list(a)].reset_index()
-    shared = (kept_a.kept * kept_b.kept / kept_a.weights).sum()  # kept by both, if independent
+    shared = float((kept_a.kept * kept_b.kept / kept_a.weights).sum())  # if independent
     return {
         "both_pruned": both,
         "only_a": only_a,

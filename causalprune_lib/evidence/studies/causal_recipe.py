@@ -8,19 +8,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from causalprune_lib.causality.step_sizes import solver_step_sizes
 from causalprune_lib.causality.streaming import CausalScores
+from causalprune_lib.evidence.studies.causal_model import frozen_steps
 from causalprune_lib.evidence.studies.recipes import Recipe
 from causalprune_lib.nets.datasets import Dataset
 from causalprune_lib.nets.evaluation import evaluate
+from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.nets.training import train
 from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model
+from causalprune_lib.pruning.scores import Scores
 
 # Seeds of different purposes are kept apart: see `Recipe`.
 RECORD, POST, RANDOM, SHUFFLE, OTHER = (10_000 * k for k in range(1, 6))
@@ -32,7 +36,9 @@ class CausalRecipe(Recipe):
 
     Adam at `lr` trains before pruning for `epochs` (the paper's N_pre) and after it for
     `post_epochs` (N_post). SGD without momentum at `prune_lr` is recorded for `prune_epochs`
-    (N_prune), then the weights go back to what they were. All batches are of `batch_size`.
+    (N_prune), then the weights go back to what they were. Batches are of `batch_size`, and of
+    `post_batch_size` after pruning: few epochs with small batches make as many steps as more epochs
+    with large ones, for less work.
     """
 
     model: str = "lenet"
@@ -45,6 +51,7 @@ class CausalRecipe(Recipe):
     prune_epochs: int = 10
     prune_lr: float = 1e-3
     post_epochs: int = 4
+    post_batch_size: int = 64
 
     def build(self, *, seed: int) -> nn.Module:
         """As in `Recipe`, with images in the memory order in which convolutions are fastest."""
@@ -62,7 +69,8 @@ class CausalRecipe(Recipe):
         if masks is not None:
             apply_masks(pruned, masks)
         found = {"accuracy_cut": _accuracy(pruned, data)}
-        history = self.train(pruned, data, seed=seed + POST, epochs=self.post_epochs)
+        after = replace(self, epochs=self.post_epochs, batch_size=self.post_batch_size)
+        history = after.train(pruned, data, seed=seed + POST)
         found["accuracy"] = _accuracy(pruned, data)
         found["train_loss"] = history.frame.train_loss.iloc[-1]
         if masks is not None:
@@ -137,6 +145,24 @@ def record(
     return Recording(two_batch, same, tuple(seen))
 
 
+def frozen_scores(recipe: CausalRecipe, network: nn.Module, data: Dataset, *, seed: int) -> Scores:
+    """The released scores with moves that are not made: see `frozen_steps`.
+
+    |sum_t w_t dL_t x_tk| over as many steps, where x_tk is the squared move that batch t asks of
+    weight k, and dL_t the difference of the losses of batches t + 1 and t, all at the same weights.
+    """
+    n_steps = recipe.prune_epochs * math.ceil(len(data.x_train) / recipe.batch_size)
+    steps = frozen_steps(
+        network, data, steps=n_steps, batch_size=recipe.batch_size, lr=recipe.prune_lr, seed=seed
+    )
+    squares, change = steps.fitted("two_batch")
+    weighted = solver_step_sizes(n_steps)[:-1].numpy() * change
+    sums = torch.from_numpy(np.abs(weighted.astype(squares.dtype) @ squares))
+    own = ParameterLayout.of(network).tensors(network)
+    scores = steps.layout.unflatten(sums)
+    return {name: scores[name].to(weight.device) for name, weight in own.items()}
+
+
 def shuffled_losses(losses: Sequence[float], *, seed: int) -> list[float]:
     """Losses (T,) whose T-1 changes are those of `losses` in another order, with the same start.
 
@@ -146,7 +172,7 @@ def shuffled_losses(losses: Sequence[float], *, seed: int) -> list[float]:
     Examples
     --------
     >>> shuffled_losses([3.0, 2.0, 2.5, 0.5], seed=1)
-    [3.0, 3.5, 1.5, 0.5]
+    [3.0, 2.0, 2.5, 0.5]
     """
     changes = np.random.default_rng(seed).permutation(np.diff(losses))
     return (losses[0] + np.concatenate([[0.0], np.cumsum(changes)])).tolist()

@@ -145,7 +145,7 @@ def exponent_verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
             "the same windows, shuffled in time, of which "
             f"{_metric(shuffled, 'positive').value.mean():.1%} are positive. Networks of four "
             "tables count as seeds",
-            "of the windows are positive",
+            "% of the windows positive",
         ),
         _from_gap(
             "A value above 0 is a marker of chaos (section 2.2).",
@@ -153,7 +153,7 @@ def exponent_verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
             _gap(sides, "kind", "seed", a="chaotic", b="not chaotic"),
             "processes that are not chaotic, positive windows as released: "
             f"{_listed(nulls)}. With a fitted slope: {_listed(fitted[list(NOT_CHAOTIC)])}",
-            "of the windows positive, chaotic minus not chaotic",
+            "points of positive windows, chaotic minus not chaotic",
         ),
         _from_gap(
             "The exponents indicate chaotic elements in the weight series (section 3.6).",
@@ -161,8 +161,9 @@ def exponent_verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
             told,
             "the steps of the same windows in random order, told apart in "
             + ", ".join(f"{r.mean:.0%} ({r.dataset})" for r in tables.itertuples())
-            + "; chance is 5%. AR(1) is not chaotic, and not made of steps in random order",
-            "of the windows told apart, weights minus AR(1)",
+            + "; chance is 5%. To be told apart is no proof of chaos: AR(1), which is not chaotic, "
+            f"is told apart in {kept[kept.series == 'AR(1)'].value.mean():.0%}",
+            "points of windows told apart, weights minus AR(1)",
         ),
     )
 
@@ -200,7 +201,7 @@ def granger_verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
             "independent noise: called causal in "
             + " and ".join(f"{n['mean']:.1%} at {w}" for n, w in zip(noise, WIDTHS, strict=True))
             + f" samples; one F test at one lag in {one_lag.value.mean():.1%}",
-            "of pure noise called causal, released rule minus one F test",
+            "points of pure noise called causal, released rule minus one F test",
         ),
         _from_gap(
             "The test determines the causal impact of a connection (section 2.2).",
@@ -210,7 +211,7 @@ def granger_verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
             f"{found:.0%} of the true arrows are found. Corrected rule: "
             f"{rate('true arrows', 'share_false', rule='corrected'):.0%} and "
             f"{rate('true arrows', 'found', rule='corrected'):.0%}",
-            "of the series called causal, true arrows minus absent ones",
+            "points of series called causal, true arrows minus absent ones",
         ),
         _from_gap(
             "What the test does not call causal has no impact and can be pruned; what it calls "
@@ -219,7 +220,7 @@ def granger_verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
             _gap(alarms, "kind", "seed", a="fooled", b="noise"),
             "series without an arrow, as released: "
             f"{_listed(fooled)}. Corrected rule: {_listed(better)}",
-            "of the series called causal, hidden driver and falling curves minus noise",
+            "points of series called causal, hidden driver and falling curves minus noise",
         ),
     )
 
@@ -242,12 +243,15 @@ def _gap(
 
 
 def _from_gap(claim: str, word: str, gap: PairedDifference, control: str, unit: str) -> Verdict:
-    return Verdict(claim, word, gap.mean, (gap.low, gap.high), gap.n, control, unit)
+    scale = 100 if unit.startswith("points") else 1  # shares are said in points
+    effect, low, high = (scale * x for x in (gap.mean, gap.low, gap.high))
+    return Verdict(claim, word, effect, (low, high), gap.n, control, unit)
 
 
 def _from_mean(claim: str, word: str, mean: pd.Series, control: str, unit: str) -> Verdict:
-    found = (mean["mean"], (mean.low, mean.high), int(mean.n))
-    return Verdict(claim, word, *found, control, unit)
+    scale = 100 if unit.startswith("%") else 1
+    effect, low, high = (scale * x for x in (mean["mean"], mean.low, mean.high))
+    return Verdict(claim, word, effect, (low, high), int(mean.n), control, unit)
 
 
 def _named(chapter: str, *found: Verdict) -> dict[str, Verdict]:

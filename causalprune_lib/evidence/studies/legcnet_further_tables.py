@@ -12,22 +12,29 @@ import pandas as pd
 from causalprune_lib.evidence.intervals import summarise
 from causalprune_lib.evidence.pairs import PairedDifference, paired_difference
 from causalprune_lib.evidence.studies.legcnet_ablation import BASES, CHANGES, Setting
+from causalprune_lib.evidence.studies.legcnet_placebos import RULES
 
 PAIR = ["dataset", "seed"]
 SETTING = list(Setting.__dataclass_fields__)
-MATTERS = 0.05  # a drop of the share called causal by less than this counts for nothing
-EXPLANATIONS = {  # what -> judged network, exponents with it, exponents without it
-    "own, at another time": ("released", "own", "own, half-shifted"),
-    "other, at another time": ("released", "other, same order", "other, half-shifted"),
-    "other, in another order": ("released", "other, same order", "other, another order"),
-    "other, reshuffled": ("released", "other, same order", "other, reshuffled"),
-    "both reshuffled, apart": ("reshuffled", "other, same order", "other, reshuffled"),
-    "both reshuffled, other at another time": (
-        "reshuffled",
-        "other, same order",
-        "other, half-shifted",
-    ),
+MATTERS = 0.05  # a smaller difference of the shares called causal counts for nothing
+EXPLANATIONS = {  # what is shared -> judged network, exponents that share it, and that do not
+    "the network itself": ("released", "own", "other, same order"),
+    "the same order": ("released", "other, same order", "other, another order"),
+    "an order that repeats": ("released", "other, another order", "other, reshuffled"),
+    "the time of training": ("released", "other, same order", "other, half-shifted"),
+    "the time alone": ("reshuffled", "other, reshuffled", "noise"),
 }
+
+LESS_AND_LESS = [  # placebos in the order of the figure
+    "own",
+    "other, same order",
+    "other, another order",
+    "other, reshuffled",
+    "own, half-shifted",
+    "other, half-shifted",
+    "own, shuffled",
+    "noise",
+]
 
 
 def study(rows: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -97,10 +104,46 @@ def ablation_table(rows: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
                 "beats_high": beats.high,
             }
         )
-    return pd.DataFrame(found)
+    order = [
+        "nothing",
+        "window",
+        "overlap",
+        "lags: 5",
+        "lags: 10",
+        "lags: all",
+        "lags: one",
+        "error",
+    ]
+    table = pd.DataFrame(found)
+    place = [next(i for i, name in enumerate(order) if c.startswith(name)) for c in table.changed]
+    return table.assign(place=place).sort_values("place", kind="stable").drop(columns="place")
 
 
-def placebo_shares(rows: pd.DataFrame) -> pd.DataFrame:
+def settings_shown(table: pd.DataFrame) -> pd.DataFrame:
+    """`ablation_table` for readers: pruned, reached the benchmark, random masks beaten."""
+    shown = pd.DataFrame(
+        {
+            "rule": table.rule,
+            "changed": table.changed,
+            "orientation": table.orientation,
+            "pruned": table.n_pruned.map("{:.0f}".format),
+            "reached": table.reached.map("{:.0%}".format),
+            "beaten, %": [
+                f"{100 * r.beats:.0f} ({100 * r.beats_low:.0f} to {100 * r.beats_high:.0f})"
+                if r.beats == r.beats
+                else "no choice"
+                for r in table.itertuples()
+            ],
+        }
+    )
+    columns = ["pruned", "reached", "beaten, %"]
+    wide = shown.pivot(index=["rule", "changed"], columns="orientation", values=columns)
+    wide = wide.swaplevel(axis=1)[[(o, c) for o in table.orientation.unique() for c in columns]]
+    places = table[["rule", "changed"]].drop_duplicates().sort_values("rule", kind="stable")
+    return wide.loc[[tuple(place) for place in places.to_numpy()]].rename_axis(columns=[None, None])
+
+
+def called_causal(rows: pd.DataFrame) -> pd.DataFrame:
     """Share of the weights called causal; columns `judged`, `rule`, `exponents`, and `summarise`'s.
 
     For each trial number the mean over the tables, then mean and t interval over trials.
@@ -112,29 +155,22 @@ def placebo_shares(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def explanations(rows: pd.DataFrame) -> pd.DataFrame:
-    """What the share called causal loses when order or time are no longer shared.
+    """How much more is called causal by exponents that share something with the error.
 
-    One row for each of `EXPLANATIONS` and rule: `drop` over networks with `low`, `high`, `n`, and
-    `matters`: whether the interval lies above zero and the mean is at least `MATTERS`.
+    One row for each of `EXPLANATIONS` and rule: `shared`, the difference `more` over networks with
+    `low`, `high`, `n`, and `matters`: whether the interval lies above zero and the mean is at least
+    `MATTERS`.
     """
     rows = study(rows, "LEGCNetPlacebos")
     rows = rows[rows.metric == "causal"]
     found = []
-    for rule in ("as released", "corrected"):
-        for what, (judged, a, b) in EXPLANATIONS.items():
+    for rule in RULES:
+        for shared, (judged, a, b) in EXPLANATIONS.items():
             some = rows[(rows.rule == rule) & (rows.judged == judged)]
             gap = paired_difference(some, between="exponents", a=a, b=b, pair_on=PAIR)
-            found.append(
-                {
-                    "rule": rule,
-                    "taken away": what,
-                    "drop": gap.mean,
-                    "low": gap.low,
-                    "high": gap.high,
-                    "n": gap.n,
-                    "matters": bool(gap.low > 0 and gap.mean >= MATTERS),
-                }
-            )
+            matters = bool(gap.low > 0 and gap.mean >= MATTERS)
+            row = {"rule": rule, "shared": shared, "more": gap.mean}
+            found.append(row | {"low": gap.low, "high": gap.high, "n": gap.n, "matters": matters})
     return pd.DataFrame(found)
 
 
@@ -177,6 +213,25 @@ def twin_table(rows: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(found)
+
+
+def twins_shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """`twin_table` for readers, one row per rule and route."""
+    table = twin_table(rows)
+    shown = pd.DataFrame(
+        {
+            "exponent": table.exponent.map("{:.2g}".format),
+            "own causal": table.own.map("{:.0%}".format),
+            "another's causal": table["another trial"].map("{:.0%}".format),
+            "overlap with raw": table.jaccard_raw.map("{:.2f}".format),
+            "gain, points": [
+                f"{100 * r.gain:+.1f} ({100 * r.low:+.1f} to {100 * r.high:+.1f})"
+                for r in table.itertuples()
+            ],
+        }
+    )
+    shown.index = pd.MultiIndex.from_frame(table[["rule", "route"]])
+    return shown.sort_index(level=0, sort_remaining=False)
 
 
 def gap_between(

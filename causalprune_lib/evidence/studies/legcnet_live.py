@@ -1,18 +1,19 @@
-"""The live comparisons of the chapter "LEGCNet": controls, placebos and changed settings.
+"""The live comparisons of the chapter "LEGCNet": controls and placebos.
 
-Paper: arXiv:2308.09955. The full-size study is in `studies.legcnet`.
+Paper: arXiv:2308.09955. The full-size studies: `studies.legcnet` and `studies.legcnet_further`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
 
 from causalprune_lib.evidence.studies.legcnet_controls import lowest_at_counts
+from causalprune_lib.evidence.studies.legcnet_placebos import placebo_series
 from causalprune_lib.nets.datasets import Dataset
-from causalprune_lib.pruning.legcnet_decision import LEGCNetDecision, legcnet_decision
+from causalprune_lib.pruning.legcnet_decision import legcnet_decision
 from causalprune_lib.pruning.legcnet_networks import SigmoidNetworks, random_masks_like
 from causalprune_lib.pruning.legcnet_released import (
     TrialReading,
@@ -21,7 +22,6 @@ from causalprune_lib.pruning.legcnet_released import (
 )
 from causalprune_lib.pruning.legcnet_settings import MaskReading, legcnet_settings
 from causalprune_lib.pruning.legcnet_training import NetworksRun
-from causalprune_lib.pruning.legcnet_windows import cut_windows, windowed_exponents
 
 
 def outcomes(run: NetworksRun, *, max_epochs: int) -> pd.DataFrame:
@@ -100,21 +100,22 @@ def share_beaten(outcome: pd.DataFrame, *, mask: str = "LEGCNet") -> pd.DataFram
 
 
 def placebo_shares(trials: Sequence[TrialReading]) -> pd.DataFrame:
-    """Share of the weights called causal: by their own exponents, and by three that cannot be.
+    """Share of the weights called causal: by their own exponents, and by four that cannot be.
 
-    Columns `exponents` ("its own", "another trial", "shuffled", "noise"), `seed`, `value`.
+    Columns `exponents` ("its own", "another trial", "half-shifted", "shuffled", "noise"), `seed`,
+    `value`.
     """
     rows = []
     for i, own in enumerate(trials):
-        mine = own.windowed.exponent[: len(own.error)]
-        other = trials[(i + 1) % len(trials)].windowed.exponent
-        random = torch.Generator().manual_seed(i)
-        order = torch.rand(mine.shape, generator=random).argsort(0)
+        n = len(own.error)
+        draws = torch.Generator().manual_seed(i)
+        found = placebo_series(own.windowed.exponent[:n], generator=draws)
         series = {
-            "its own": mine,
-            "another trial": other[: len(own.error)],
-            "shuffled": mine.gather(0, order),
-            "noise": torch.randn(mine.shape, generator=random, dtype=mine.dtype),
+            "its own": found["own"],
+            "another trial": trials[(i + 1) % len(trials)].windowed.exponent[:n],
+            "half-shifted": found["own, half-shifted"],
+            "shuffled": found["own, shuffled"],
+            "noise": found["noise"],
         }
         options = {"rule": own.decision.rule, "max_lag": own.decision.max_lag}
         for name, exponents in series.items():
@@ -122,65 +123,3 @@ def placebo_shares(trials: Sequence[TrialReading]) -> pd.DataFrame:
             share = causal.double().mean().item()
             rows.append({"exponents": name, "seed": i, "value": share})
     return pd.DataFrame(rows)
-
-
-def with_other_settings(
-    dataset: str,
-    network: SigmoidNetworks,
-    weights: torch.Tensor,
-    data: Dataset,
-    *,
-    reading: MaskReading,
-    changes: Sequence[Mapping[str, object]],
-) -> list[LEGCNetDecision]:
-    """Read the masks of one recorded training again, with other settings.
-
-    Parameters
-    ----------
-    dataset, network, data
-        What was trained: one network.
-    weights : tensor (T+1, P)
-        Its recording.
-    reading : MaskReading
-        The settings that are changed.
-    changes : sequence of dict
-        Each with any of `window`, `overlap`, `max_lag`, `rule`.
-
-    Returns
-    -------
-    list of LEGCNetDecision
-        One for each of `changes`.
-    """
-    base = {"window": reading.window, "overlap": 0.1, "max_lag": reading.max_lag}
-    wanted = [base | {"rule": "as_released"} | dict(change) for change in changes]
-    settings, found = legcnet_settings(dataset), {}
-    for now in wanted:
-        cut = now["window"], now["overlap"]
-        if cut not in found:
-            found[cut] = windowed_exponents(
-                weights,
-                window=cut[0],
-                overlap=cut[1],
-                gate=reading.gate,
-                horizon=reading.horizon,
-            )
-    ends = [
-        cut_windows(len(weights), window=window, overlap=overlap).ends for window, overlap in found
-    ]
-    run = train_as_released(
-        settings,
-        network,
-        data,
-        epochs=reading.epochs,
-        test=(data.x_test, data.y_test),
-        judge_at=sorted({int(end) for some in ends for end in some}),
-    )
-    wrong = 1 - run.test_accuracy_at[0].cpu()
-    place = {int(step): i for i, step in enumerate(run.judged_at)}
-    decisions = []
-    for now in wanted:
-        windowed = found[now["window"], now["overlap"]]
-        error = wrong[[place[int(end)] for end in windowed.windows.ends]]
-        options = {"rule": now["rule"], "max_lag": now["max_lag"]}
-        decisions.append(legcnet_decision(windowed.exponent, error, **options))
-    return decisions

@@ -20,11 +20,12 @@ from causalprune_lib.evidence.studies.exponents import (
 from causalprune_lib.evidence.studies.granger_rates import GRANGER_STUDIES, GrangerRates
 from causalprune_lib.evidence.studies.legcnet import LEGCNET_STUDIES, LEGCNetTrial
 from causalprune_lib.evidence.studies.legcnet_further import FURTHER_STUDIES, FurtherStudy
+from causalprune_lib.evidence.studies.legcnet_mnist import MNIST_STUDIES, MNISTTrial
 from causalprune_lib.evidence.studies.pruning_curves import LotteryCurve, PruningCurve
 from causalprune_lib.evidence.studies.recipes import Recipe
 
 Study = Recipe | LearningRateSweep | PerturbedWeights | LEGCNetTrial
-Study |= KnownExponents | WeightExponents | GrangerRates | FurtherStudy
+Study |= KnownExponents | WeightExponents | GrangerRates | FurtherStudy | MNISTTrial
 
 _DIGITS = {"dataset": "digits", "model": "mlp", "hidden": (128, 64), "lr": 0.05}
 _FASHION = {"dataset": "fashion_mnist", "model": "lenet", "subset": 10_000, "lr": 0.02}
@@ -45,6 +46,7 @@ STUDIES: dict[str, dict[str, tuple[Study, ...]]] = {
     "causal-pruning": CAUSAL_PRUNING_STUDIES,
     "legcnet": LEGCNET_STUDIES,  # the seed is one of ten published trials, from 0
     "legcnet-ablation": FURTHER_STUDIES,  # likewise
+    "legcnet-mnist": MNIST_STUDIES,
 }
 
 

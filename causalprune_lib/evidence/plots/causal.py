@@ -1,0 +1,149 @@
+"""Figures of the chapter "Causal pruning". Finished numbers in, Axes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from causalprune_lib.evidence.intervals import require_columns
+from causalprune_lib.evidence.plots.accuracy import plot_accuracy_vs_sparsity
+from causalprune_lib.evidence.plots.style import (
+    canvas,
+    legend_above,
+    line_styles,
+    percent,
+    use_style,
+)
+
+
+def plot_curves(
+    summary: pd.DataFrame,
+    *,
+    panel: str = "dataset",
+    titles: Mapping[str, str] | None = None,
+    dense: str = "dense",
+    hue: str = "method",
+) -> np.ndarray:
+    """Accuracy against the amount pruned, one panel below the other, with one legend for all.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        From `summarise`: `panel`, `hue`, `amount`, `mean`, `low`, `high`. Rows of the method
+        `dense` are drawn as a dashed line across.
+    panel, hue : str
+        Columns that name the panels and the lines.
+    titles : mapping, optional
+        What the panels are called.
+    dense : str
+        See `summary`.
+
+    Returns
+    -------
+    array of Axes, one per panel
+    """
+    require_columns("summary", summary, [panel, hue, "amount", "mean", "low", "high"])
+    names = list(summary[panel].unique())
+    with use_style():
+        _, axes = plt.subplots(
+            len(names),
+            1,
+            figsize=(6.4, 0.9 + 3.3 * len(names)),
+            sharex=True,
+            squeeze=False,
+            layout="constrained",
+        )
+    for ax, name in zip(axes[:, 0], names, strict=True):
+        rows = summary[summary[panel] == name]
+        across = rows[rows[hue] == dense]
+        with use_style():
+            plot_accuracy_vs_sparsity(
+                rows[rows[hue] != dense],
+                ax=ax,
+                hue=hue,
+                reference=across if len(across) else None,
+            )
+        if ax is not axes[0, 0]:
+            ax.get_legend().remove()
+        if ax is not axes[-1, 0]:
+            ax.set_xlabel("")
+        title = (titles or {}).get(name, str(name))
+        ax.text(0.01, 0.02, title, transform=ax.transAxes, fontweight="bold", va="bottom")
+    return axes[:, 0]
+
+
+def plot_overlap_grid(overlaps: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Share of the weights that two masks both prune, at every pair of amounts, beside chance.
+
+    Parameters
+    ----------
+    overlaps : DataFrame
+        One row per pair of amounts: `amount_a`, `amount_b`, and as fractions `both_pruned` and
+        `expected`, the share for independent masks. The colour is their difference.
+    ax : Axes, optional
+        Where to draw.
+    """
+    require_columns("overlaps", overlaps, ["amount_a", "amount_b", "both_pruned", "expected"])
+    tables = {
+        name: overlaps.pivot(index="amount_a", columns="amount_b", values=name)
+        for name in ("both_pruned", "expected")
+    }
+    found, chance = (100 * table.to_numpy() for table in tables.values())  # (A, B)
+    excess = found - chance
+    reach = max(10.0, 2 * float(np.abs(excess).max()))  # small differences stay pale
+    with canvas(ax) as ax:
+        ax.imshow(excess, cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto")
+        for (row, column), value in np.ndenumerate(found):
+            text = f"{value:.1f}\n({chance[row, column]:.1f})"
+            ax.text(column, row, text, ha="center", va="center", fontsize=12)
+        table = tables["both_pruned"]
+        ax.set_xticks(range(table.shape[1]), [f"{100 * amount:g}" for amount in table.columns])
+        ax.set_yticks(range(table.shape[0]), [f"{100 * amount:g}" for amount in table.index])
+        ax.set_xlabel("Pruned by the second ranking (%)")
+        ax.set_ylabel("Pruned by the first ranking (%)")
+        ax.grid(visible=False)
+    return ax
+
+
+def plot_iterations(
+    amounts: pd.DataFrame, accuracies: pd.DataFrame, *, hue: str, label: str = "{}"
+) -> np.ndarray:
+    """Percent pruned and accuracy after each reported iteration, as in figure 2 of the paper.
+
+    Parameters
+    ----------
+    amounts, accuracies : DataFrame
+        From `summarise`: `iteration`, `hue`, `mean`, `low`, `high`, as fractions.
+    hue : str
+        The column that tells the lines apart, such as "l1_coeff".
+    label : str
+        A format for its values, such as "{:g}".
+
+    Returns
+    -------
+    array of Axes, (2,)
+    """
+    with use_style():
+        _, axes = plt.subplots(2, 1, figsize=(6.4, 6.4), sharex=True, layout="constrained")
+    shown = {"Weights pruned (%)": amounts, "Test accuracy (%)": accuracies}
+    for ax, (title, summary) in zip(axes, shown.items(), strict=True):
+        require_columns("summary", summary, ["iteration", hue, "mean", "low", "high"])
+        styles = line_styles(label.format(name) for name in amounts[hue].unique())
+        for name, rows in summary.groupby(hue, sort=False):
+            rows, text = rows.sort_values("iteration"), label.format(name)
+            spread = np.stack([rows["mean"] - rows.low, rows.high - rows["mean"]])
+            spread = np.nan_to_num(spread).clip(min=0)
+            ax.errorbar(
+                rows.iteration, rows["mean"], yerr=spread, capsize=3, label=text, **styles[text]
+            )
+        ax.yaxis.set_major_formatter(percent())
+        ax.set_ylabel(title)
+    axes[1].set_xlabel("Iterations (N_iter)")
+    axes[1].set_xticks(sorted(amounts.iteration.unique()))
+    with use_style():
+        legend_above(axes[0])
+    return axes
