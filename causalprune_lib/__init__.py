@@ -36,6 +36,9 @@ _PUBLIC = {  # file -> the names it offers
     # what it can be said to cause
     "causality.granger": ("granger_test",),
     "causality.decisions": ("causal_decision",),
+    "causality.streaming": ("CausalScores",),
+    "causality.lasso": ("CausalLasso",),
+    "causality.lasso_path": ("lasso_path",),
     # from scores to masks, from masks to sparse networks
     "pruning.masks": (
         "LayerCollapseWarning",
@@ -59,6 +62,8 @@ _PUBLIC = {  # file -> the names it offers
     ),
     "pruning.iterative": ("lottery_ticket", "random_ticket"),
     "pruning.legcnet": ("LEGCNet", "legcnet_unstructured"),
+    "pruning.causal": ("CausalPruning", "causal_unstructured"),
+    "pruning.structured": ("causal_structured",),
     # what a sparse network costs
     "diagnostics.cost": ("compare_latency", "latency", "model_cost", "sparse_linear_copy"),
     # experiments, tables, the look of plots

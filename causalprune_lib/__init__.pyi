@@ -43,6 +43,15 @@ from .causality.granger import (
 from .causality.decisions import (
     causal_decision as causal_decision,
 )
+from .causality.streaming import (
+    CausalScores as CausalScores,
+)
+from .causality.lasso import (
+    CausalLasso as CausalLasso,
+)
+from .causality.lasso_path import (
+    lasso_path as lasso_path,
+)
 from .pruning.masks import (
     LayerCollapseWarning as LayerCollapseWarning,
     Masks as Masks,
@@ -70,6 +79,13 @@ from .pruning.iterative import (
 from .pruning.legcnet import (
     LEGCNet as LEGCNet,
     legcnet_unstructured as legcnet_unstructured,
+)
+from .pruning.causal import (
+    CausalPruning as CausalPruning,
+    causal_unstructured as causal_unstructured,
+)
+from .pruning.structured import (
+    causal_structured as causal_structured,
 )
 from .diagnostics.cost import (
     compare_latency as compare_latency,

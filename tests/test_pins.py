@@ -151,7 +151,7 @@ def distributions_imported(folder: str) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("causalprune_lib", ("data", "diagnostics")),
+        ("causalprune_lib", ("data", "structured", "diagnostics")),
         ("book", ("book",)),
         ("tests", ("test",)),
     ],
