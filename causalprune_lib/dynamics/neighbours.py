@@ -18,7 +18,7 @@ import torch
 from causalprune_lib.dynamics.buffers import Buffers, square_of_difference
 from causalprune_lib.dynamics.ranks import RankedSearch, ranks_bytes
 
-PAIRS_AT_ONCE = {"cpu": 2**15, "cuda": 2**23}  # compared at once, beyond the memory of a series
+PAIRS_AT_ONCE = {"cpu": 2**17, "cuda": 2**23}  # compared at once, beyond the memory of a series
 
 
 def search_bytes(n_points: int, *, dim: int, lag: int) -> int:

@@ -24,7 +24,7 @@ from causalprune_lib.evidence.studies.exponents import (
 )
 from causalprune_lib.pruning.legcnet_windows import windowed_exponents
 
-KNOWN = KnownExponents(lengths=(100, 200), n_windows=10)
+KNOWN = KnownExponents(lengths=(200,), n_windows=8)
 WEIGHTS = WeightExponents("iris_csv", lengths=(50,), n_weights=3, n_windows=5)
 
 
@@ -35,13 +35,12 @@ def known():
     return rows
 
 
-def mean(rows, series, reading, metric="exponent", surrogate=ITSELF, samples=200):
+def mean(rows, series, reading, metric="exponent", surrogate=ITSELF):
     chosen = rows[
         (rows.series == series)
         & (rows.reading == reading)
         & (rows.metric == metric)
         & (rows.surrogate == surrogate)
-        & (rows.samples == samples)
     ]
     assert len(chosen) == 3
     return chosen.value.mean()
@@ -51,7 +50,7 @@ def test_every_place_is_there_once(known):
     keys = ["series", "samples", "reading", "surrogate", "seed", "metric"]
     assert (known.groupby(keys).size() == 1).all()
     per_reading = 3 + 5 * len(SURROGATES)
-    assert len(known) == len(SYSTEMS) * 2 * 2 * per_reading * 3
+    assert len(known) == len(SYSTEMS) * 2 * per_reading * 3
 
 
 def test_the_slope_finds_the_exponents_of_the_maps(known):
@@ -72,7 +71,7 @@ def test_the_released_reading_is_positive_where_nothing_is_chaotic(known):
 )
 def test_a_true_null_is_seldom_rejected_and_a_false_one_often(known, series, surrogate):
     at = {"metric": "rejected", "surrogate": surrogate}
-    assert mean(known, series, "as released", **at) <= 0.2  # 30 windows at 5%: P(> 6) < 0.001
+    assert mean(known, series, "as released", **at) <= 0.25  # 24 windows at 5%: P(> 6) < 0.001
     assert mean(known, "logistic map", "as released", **at) == 1
     assert mean(known, "logistic map", "as released", "lowest", surrogate) == 1
 

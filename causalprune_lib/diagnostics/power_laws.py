@@ -1,0 +1,261 @@
+"""Power laws for eigenvalues: the fit behind WeightWatcher's alpha, and how well it is known.
+
+A power law with exponent alpha has the density (alpha - 1) / xmin (x / xmin)^(-alpha) from xmin on.
+Both numbers are estimated: alpha by maximum likelihood given xmin, and xmin as the value from which
+on the law fits best (Clauset, Shalizi and Newman, "Power-law distributions in empirical data",
+2009). WeightWatcher does so with the M eigenvalues of a layer. An exponent always comes out, also
+where there is no power law, so a layer of 50 or of 10 neurons needs two companions: an interval,
+and the exponents of layers of the same shape that were never trained (`untrained_alphas`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from causalprune_lib._validation import (
+    check_choice,
+    check_finite,
+    check_fraction,
+    check_int,
+    check_shape,
+)
+from causalprune_lib.diagnostics.random_matrices import esd
+
+SMALL = 20  # below so many eigenvalues WeightWatcher 0.7.7 has another rule
+SMALL_TAIL = 8
+RULES = ("weightwatcher", "clauset")
+
+
+@dataclass(frozen=True)
+class PowerLawFit:
+    """A power law fitted to the upper tail of some values; NaN where it cannot be.
+
+    Attributes
+    ----------
+    alpha : float
+        The exponent, WeightWatcher's `pl_alpha`.
+    sigma : float
+        (alpha - 1) / sqrt(in_fit): the standard error of alpha if xmin were known.
+    xmin : float
+        Where the tail begins.
+    D : float
+        Kolmogorov-Smirnov distance between the tail and the law, as WeightWatcher takes it: at each
+        value, with the share of the tail strictly below it.
+    in_fit, n : int
+        Values in the tail, and values given.
+    """
+
+    alpha: float
+    sigma: float
+    xmin: float
+    D: float
+    in_fit: int
+    n: int
+
+
+def power_law_fit(values: np.ndarray, *, rule: str = "weightwatcher") -> PowerLawFit:
+    r"""Fit a power law to the upper tail of positive numbers.
+
+    For a tail of k values from xmin on,
+
+    .. math:: \hat\alpha = 1 + \frac{k}{\sum_i \log(x_i / x_{\min})},
+
+    and among all tails the one with the smallest distance D is taken.
+
+    Parameters
+    ----------
+    values : array (n,)
+        Positive; any order.
+    rule : {"weightwatcher", "clauset"}
+        "clauset": as above, for any n, tails of two values or more. "weightwatcher": what
+        WeightWatcher 0.7.7 does. From 20 values on it is the same. Below, k - 1 stands in the
+        place of k in the estimate, and a tail has at least 8 values.
+
+    Returns
+    -------
+    PowerLawFit
+        NaN, with `in_fit` 0, where there is no tail to fit: fewer than 2 (8) values, or all equal.
+
+    Raises
+    ------
+    ValueError
+        If a value is not a positive number.
+
+    Examples
+    --------
+    >>> tail = (1 - np.arange(500) / 500) ** (-1 / 1.5)  # quantiles of a law with exponent 2.5
+    >>> fit = power_law_fit(tail)
+    >>> round(fit.alpha, 1), fit.n
+    (2.5, 500)
+    """
+    x = _positive(values)
+    return _fit(x, check_choice("rule", rule, RULES))
+
+
+@dataclass(frozen=True)
+class AlphaInterval:
+    """How well an exponent is known.
+
+    Attributes
+    ----------
+    alpha, low, high : float
+        The estimate and its interval.
+    level : float
+        What was asked for; the coverage in truth is said in `alpha_interval`.
+    replicates : array
+        The exponents of the resampled values, those that could be fitted.
+    """
+
+    alpha: float
+    low: float
+    high: float
+    level: float
+    replicates: np.ndarray
+
+
+def alpha_interval(
+    values: np.ndarray,
+    *,
+    level: float = 0.95,
+    method: str = "bootstrap",
+    resamples: int = 500,
+    seed: int = 0,
+    rule: str = "weightwatcher",
+) -> AlphaInterval:
+    """An interval for the exponent of `power_law_fit`, the choice of xmin included.
+
+    Parameters
+    ----------
+    values, rule
+        As for `power_law_fit`.
+    level : float
+        Between 0 and 1.
+    method : {"bootstrap", "jackknife"}
+        "bootstrap": quantiles over resampled values, each fitted anew. "jackknife": each value left
+        out once; the estimate plus and minus t standard errors.
+    resamples, seed : int
+        For the bootstrap.
+
+    Returns
+    -------
+    AlphaInterval
+        With NaN where the values themselves cannot be fitted.
+
+    Notes
+    -----
+    Both take the values for independent draws. Eigenvalues of one matrix are not: they repel each
+    other. Read the interval as the least that has to be doubted.
+
+    Even for independent draws of a true power law (alpha 2.5, 200 samples each) the bootstrap with
+    level 0.95 holds alpha in 82% of the cases for 10 values, 90% for 30 and 97% for 50; it is 3.4,
+    2.3 and 1.4 wide. The jackknife: 96%, 100% and 99%, and 2.8, 1.9 and 1.5 wide.
+
+    Examples
+    --------
+    >>> values = np.random.default_rng(0).pareto(1.5, 50) + 1
+    >>> interval = alpha_interval(values)
+    >>> interval.low < 2.5 < interval.high
+    True
+    """
+    x = _positive(values)
+    check_choice("rule", rule, RULES)
+    check_choice("method", method, ["bootstrap", "jackknife"])
+    if not 0 < check_fraction("level", level) < 1:
+        raise ValueError(f"level must be between 0 and 1; got {level!r}.")
+    rng = np.random.default_rng(check_int("seed", seed, minimum=0))
+    resamples = check_int("resamples", resamples)
+    alpha = _fit(x, rule).alpha
+    if math.isnan(alpha):
+        return AlphaInterval(math.nan, math.nan, math.nan, level, np.empty(0))
+    n = len(x)
+    if method == "bootstrap":
+        samples = np.sort(x[rng.integers(n, size=(resamples, n))], axis=1)
+    else:
+        samples = np.array([np.delete(x, i) for i in range(n)])
+    found = np.array([_fit(sample, rule).alpha for sample in samples])
+    found = found[np.isfinite(found)]
+    if len(found) < 2:
+        return AlphaInterval(alpha, math.nan, math.nan, level, found)
+    if method == "bootstrap":
+        low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    else:
+        n = len(found)
+        error = math.sqrt((n - 1) / n * ((found - found.mean()) ** 2).sum())
+        half = stats.t.ppf((1 + level) / 2, n - 1) * error
+        low, high = alpha - half, alpha + half
+    return AlphaInterval(alpha, float(low), float(high), level, found)
+
+
+def untrained_alphas(
+    n: int, m: int, *, draws: int = 200, seed: int = 0, rule: str = "weightwatcher"
+) -> np.ndarray:
+    """Exponents of layers that were never trained: what `pl_alpha` says about nothing at all.
+
+    Parameters
+    ----------
+    n, m : int
+        The two sides of the layer, in any order.
+    draws, seed : int
+        How many layers, and what fixes them. Their entries are uniform, as PyTorch initialises
+        linear layers; the scale does not matter, the exponent has none.
+    rule : str
+        As for `power_law_fit`.
+
+    Returns
+    -------
+    array (draws,)
+
+    Examples
+    --------
+    >>> alphas = untrained_alphas(50, 30, draws=50)
+    >>> bool(((alphas > 2) & (alphas < 6)).mean() > 0.7)  # "well trained"
+    True
+    """
+    check_choice("rule", rule, RULES)
+    rng = np.random.default_rng(check_int("seed", seed, minimum=0))
+    shape = check_int("n", n), check_int("m", m)
+    layers = (rng.uniform(-1, 1, shape) for _ in range(check_int("draws", draws)))
+    return np.array([_fit(esd(layer), rule).alpha for layer in layers])
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    """`values` in ascending order, after a check."""
+    x = np.asarray(values, dtype=float)
+    check_shape("values", x, (None,))
+    check_finite("values", x)
+    if len(x) and x.min() <= 0:
+        raise ValueError(
+            f"values must be positive, since a power law is; got {x.min()}. Eigenvalues of zero "
+            "have to be left out first."
+        )
+    return np.sort(x)
+
+
+def _fit(x: np.ndarray, rule: str) -> PowerLawFit:
+    """The fit for ascending positive values (n,)."""
+    n = len(x)
+    small = rule == "weightwatcher" and n < SMALL
+    tails = n - np.arange(n)  # how many values each tail has
+    logs = np.log(x)
+    spread = logs[::-1].cumsum()[::-1] - tails * logs  # sum of log(x / xmin) over each tail
+    first = np.diff(logs, prepend=-np.inf) > 0  # of equal values, the tail begins at the first
+    usable = first & (tails >= (SMALL_TAIL if small else 2)) & (spread > 1e-12)
+    starts = np.flatnonzero(usable)
+    if not len(starts):
+        return PowerLawFit(math.nan, math.nan, math.nan, math.nan, 0, n)
+    size = tails[starts]
+    alphas = 1 + (size - small) / spread[starts]
+    above = logs[None] - logs[starts, None]  # (starts, n): log(x / xmin)
+    law = -np.expm1((1 - alphas[:, None]) * np.maximum(above, 0))
+    empirical = (np.arange(n)[None] - starts[:, None]) / size[:, None]
+    inside = np.arange(n)[None] >= starts[:, None]
+    distances = np.where(inside, np.abs(law - empirical), 0).max(1)
+    best = int(distances.argmin())
+    alpha, k = float(alphas[best]), int(size[best])
+    return PowerLawFit(
+        alpha, (alpha - 1) / k**0.5, float(x[starts[best]]), float(distances[best]), k, n
+    )

@@ -1,0 +1,245 @@
+"""WeightWatcher's view of a network, layer by layer: spectra and their power laws.
+
+WeightWatcher (Martin, Peng and Mahoney, Nature Communications 2021) looks at the eigenvalues of
+each layer's W^T W, fits a power law to their upper tail, and calls a layer well trained if the
+exponent `pl_alpha` lies between 2 and 6, over-trained below and under-trained above. The LEGCNet
+paper (arXiv:2308.09955) judges its pruned networks so: section 5.1, table 4, figures 2, 4, 5, 6.
+
+Eigenvalues, the Marchenko-Pastur law and correlation traps are in `random_matrices.py`; our own fit,
+intervals and the exponents of untrained layers in `power_laws.py`. They can be imported from here.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from causalprune_lib._validation import check_choice, check_finite, check_int
+from causalprune_lib.diagnostics.power_laws import (
+    AlphaInterval,
+    PowerLawFit,
+    alpha_interval,
+    power_law_fit,
+    untrained_alphas,
+)
+from causalprune_lib.diagnostics.random_matrices import (
+    CorrelationTraps,
+    correlation_traps,
+    esd,
+    marchenko_pastur,
+    marchenko_pastur_cdf,
+    marchenko_pastur_edges,
+    randomised_esd,
+)
+from causalprune_lib.nets.parameters import ParameterLayout
+
+__all__ = [
+    "AlphaInterval",
+    "CorrelationTraps",
+    "PowerLawFit",
+    "alpha_interval",
+    "correlation_traps",
+    "esd",
+    "layer_spectra",
+    "marchenko_pastur",
+    "marchenko_pastur_cdf",
+    "marchenko_pastur_edges",
+    "power_law_fit",
+    "randomised_esd",
+    "untrained_alphas",
+]
+
+NOISE = 1e-5  # WeightWatcher fits the eigenvalues of W^T W above this
+FITTED = {  # WeightWatcher's columns and ours
+    "num_pl_spikes": "in_fit",
+    "alpha": "pl_alpha",
+    "sigma": "sigma",
+    "xmin": "xmin",
+    "D": "D",
+    "alpha_weighted": "alpha_weighted",
+    "log_alpha_norm": "log_alpha_norm",
+}
+COLUMNS = (
+    ("layer", "n", "m", "eigenvalues", "nonzero", *FITTED.values())
+    + ("log_norm", "log_spectral_norm", "stable_rank")
+    + ("warning", "reason")
+)
+
+
+def layer_spectra(
+    model: nn.Module,
+    *,
+    min_eigenvalues: int = 8,
+    interval: str | None = None,
+    level: float = 0.95,
+    resamples: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    r"""What WeightWatcher says of each layer, one row per linear or convolution layer.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network; it is only read. Masked weights count as the zeros that they are.
+    min_eigenvalues : int
+        A layer with fewer eigenvalues above 1e-5 is not fitted. 8 is WeightWatcher's own limit;
+        its authors would rather have 50.
+    interval : {None, "bootstrap", "jackknife"}
+        Adds the columns `alpha_low` and `alpha_high` from `alpha_interval`, with `level`,
+        `resamples` and `seed`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        - `layer`; `n` and `m`, the longer and shorter side of its matrix; `eigenvalues`, how many
+          W^T W has (for a convolution, m times the positions of the kernel); `nonzero`, how many
+          are above 1e-5;
+        - `in_fit`, eigenvalues in the tail; `pl_alpha`, its exponent; `sigma`, the standard error
+          if `xmin` were known; `xmin`, where the tail begins; `D`, the Kolmogorov-Smirnov distance;
+        - `alpha_weighted` = pl_alpha log10(lambda_max), with the eigenvalues of W^T W, not over N;
+          `log_alpha_norm` = log10 of the sum of lambda^pl_alpha;
+        - `log_norm` = log10 of the sum of the eigenvalues, `log_spectral_norm` =
+          log10(lambda_max), `stable_rank` = sum / lambda_max;
+        - `warning`: "over-trained" for pl_alpha < 2, "under-trained" for > 6, else empty;
+        - `reason`: why a layer was not fitted, else empty. The columns of the fit are then NaN.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such layer, or a weight holds NaN or infinity.
+    ModuleNotFoundError
+        If the package weightwatcher is not there: `pip install causalprune-lib[diagnostics]`.
+
+    Notes
+    -----
+    WeightWatcher itself gives -1 for a failed fit and "over-trained" with it, leaves out small
+    layers without a word, and takes one slice of a 1-D convolution for all. Here such layers have
+    NaN and a reason. The scale of the weights moves `alpha_weighted`, and through the limit of 1e-5
+    also which eigenvalues are fitted, but not an exponent fitted to the same ones.
+
+    Examples
+    --------
+    >>> from causalprune_lib.nets.models import MLP
+    >>> frame = layer_spectra(MLP([9, 6, 1]))
+    >>> frame["pl_alpha"].tolist(), frame["reason"].tolist()[0]
+    ([nan, nan], '6 eigenvalues above 1e-05; a fit needs 8')
+    """
+    check_int("min_eigenvalues", min_eigenvalues, minimum=2)
+    if interval is not None:
+        check_choice("interval", interval, ["bootstrap", "jackknife"])
+    weights = ParameterLayout.of(model).tensors(model)  # masks applied
+    for name, weight in weights.items():
+        check_finite(f"weight {name!r}", weight)
+    rows = {name: _row(model, name, weight, min_eigenvalues) for name, weight in weights.items()}
+    fits = _weightwatcher({name: weights[name] for name, row in rows.items() if not row["reason"]})
+    for name, row in rows.items():
+        if row["reason"]:
+            continue
+        fit = fits.get(name)
+        if fit is None or fit["status"] != "success" or not math.isfinite(fit["alpha"]):
+            row["reason"] = "WeightWatcher found no fit"
+            continue
+        row |= {ours: float(fit[theirs]) for theirs, ours in FITTED.items()}
+        row["warning"] = fit["warning"]
+        if interval is not None:
+            values = _eigenvalues(weights[name])
+            found = alpha_interval(
+                values[values > NOISE],
+                method=interval,
+                level=level,
+                resamples=resamples,
+                seed=seed,
+            )
+            row |= {"alpha_low": found.low, "alpha_high": found.high}
+    ends = ("alpha_low", "alpha_high") if interval is not None else ()
+    return pd.DataFrame(list(rows.values()), columns=[*COLUMNS[:-2], *ends, *COLUMNS[-2:]])
+
+
+def _row(model: nn.Module, name: str, weight: torch.Tensor, least: int) -> dict[str, object]:
+    """What can be said of a layer without a fit, and why there will be none."""
+    layer = name.rpartition(".")[0]
+    kind = type(model.get_submodule(layer)).__name__
+    row = dict.fromkeys(COLUMNS, math.nan) | {"layer": layer or "(model)", "warning": ""}
+    if not _readable(weight) or "Transpose" in kind:
+        return row | {"reason": f"WeightWatcher does not read a {kind}"}
+    values = _eigenvalues(weight)
+    nonzero = int((values > NOISE).sum())
+    sides = weight.shape[:2]
+    row |= {"n": max(sides), "m": min(sides), "eigenvalues": len(values), "nonzero": nonzero}
+    if values[-1] > 0:
+        row["log_norm"] = math.log10(values.sum())
+        row["log_spectral_norm"] = math.log10(values[-1])
+        row["stable_rank"] = float(values.sum() / values[-1])
+    enough = nonzero >= least
+    return row | {
+        "reason": "" if enough else f"{nonzero} eigenvalues above {NOISE:g}; a fit needs {least}"
+    }
+
+
+def _readable(weight: torch.Tensor) -> bool:
+    return weight.dim() in (2, 4)
+
+
+def _eigenvalues(weight: torch.Tensor) -> np.ndarray:
+    """Eigenvalues as WeightWatcher has them: of W^T W, for a convolution times positions / 2."""
+    values = esd(weight, normalise=False)
+    return values if weight.dim() == 2 else values * weight[0, 0].numel() / 2
+
+
+def _weightwatcher(weights: Mapping[str, torch.Tensor]) -> dict[str, dict[str, object]]:
+    """WeightWatcher's row for each of `weights`, by name.
+
+    It gets a stand-in network of copies: it writes names into the layers that it reads, and would
+    take a masked layer's `weight` as the last forward pass left it.
+    """
+    if not weights:
+        return {}
+    stand_in = nn.ModuleList()
+    for weight in weights.values():
+        out, into, *kernel = weight.shape
+        if kernel:
+            layer = nn.utils.skip_init(nn.Conv2d, into, out, tuple(kernel), bias=False)
+        else:
+            layer = nn.utils.skip_init(nn.Linear, into, out, bias=False)
+        layer.weight = nn.Parameter(weight.detach().cpu().clone(), requires_grad=False)
+        stand_in.append(layer)
+    with _quiet():
+        from weightwatcher import WeightWatcher
+
+        details = WeightWatcher(model=stand_in).analyze(min_evals=1)
+    names = list(weights)
+    return {names[int(row["longname"])]: row for row in details.to_dict("records")}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Undo what importing and running WeightWatcher does to the rest of the program.
+
+    It installs a handler of the root logger, silences all warnings of the process, prints, and
+    draws from NumPy's global generator.
+    """
+    root, own = logging.getLogger(), logging.getLogger("weightwatcher")
+    handlers, level = root.handlers[:], root.level
+    state = np.random.get_state()
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        try:
+            import weightwatcher  # noqa: F401  (its own level is set on import)
+
+            before = own.level
+            own.setLevel(logging.CRITICAL)
+            yield
+        finally:
+            own.setLevel(before if "weightwatcher" in sys.modules else logging.NOTSET)
+            root.handlers[:] = handlers
+            root.setLevel(level)
+            np.random.set_state(state)
