@@ -152,7 +152,8 @@ def alpha_interval(
 
     Even for independent draws of a true power law (alpha 2.5, 200 samples each) the bootstrap with
     level 0.95 holds alpha in 82% of the cases for 10 values, 90% for 30 and 97% for 50; it is 3.4,
-    2.3 and 1.4 wide. The jackknife: 96%, 100% and 99%, and 2.8, 1.9 and 1.5 wide.
+    2.3 and 1.4 wide. The jackknife: 96%, 100% and 99%, and 2.8, 1.9 and 1.5 wide. Where one value decides which
+    tail is taken, the exponent jumps, and the jackknife can be absurdly wide, with a negative end.
 
     Examples
     --------

@@ -14,10 +14,9 @@ from __future__ import annotations
 import io
 import logging
 import math
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import numpy as np
 import pandas as pd
@@ -213,33 +212,30 @@ def _weightwatcher(weights: Mapping[str, torch.Tensor]) -> dict[str, dict[str, o
             layer = nn.utils.skip_init(nn.Linear, into, out, bias=False)
         layer.weight = nn.Parameter(weight.detach().cpu().clone(), requires_grad=False)
         stand_in.append(layer)
-    with _quiet():
+    with _undisturbed():
         from weightwatcher import WeightWatcher
 
+        logging.getLogger("weightwatcher").setLevel(logging.CRITICAL)
         details = WeightWatcher(model=stand_in).analyze(min_evals=1)
     names = list(weights)
     return {names[int(row["longname"])]: row for row in details.to_dict("records")}
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Undo what importing and running WeightWatcher does to the rest of the program.
+def _undisturbed() -> Iterator[None]:
+    """Put back what importing and running WeightWatcher changes in the rest of the program.
 
-    It installs a handler of the root logger, silences all warnings of the process, prints, and
-    draws from NumPy's global generator.
+    It installs a handler of the root logger, silences all warnings of the process, prints, and may
+    draw from NumPy's global generator.
     """
-    root, own = logging.getLogger(), logging.getLogger("weightwatcher")
-    handlers, level = root.handlers[:], root.level
+    loggers = [logging.getLogger(name) for name in (None, "weightwatcher", "matplotlib")]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
     state = np.random.get_state()
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        try:
-            import weightwatcher  # noqa: F401  (its own level is set on import)
-
-            before = own.level
-            own.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             yield
-        finally:
-            own.setLevel(before if "weightwatcher" in sys.modules else logging.NOTSET)
-            root.handlers[:] = handlers
-            root.setLevel(level)
-            np.random.set_state(state)
+    finally:
+        for logger, level, handlers in before:
+            logger.setLevel(level)
+            logger.handlers[:] = handlers
+        np.random.set_state(state)

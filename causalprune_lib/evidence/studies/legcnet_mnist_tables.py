@@ -19,8 +19,8 @@ MARGIN = 0.01  # one point of accuracy
 CRITERIA = {
     "MNIST: keeps accuracy": "reproduced if the interval of FT minus dense accuracy lies above "
     "minus one point, partly if only the mean does",
-    "MNIST: beats random masks": "reproduced if FT is more accurate than random masks with the same "
-    "counts in every layer (interval above zero), partly if the mean is",
+    "MNIST: beats random masks": "reproduced if FT is more accurate than random masks with the "
+    "same counts in every layer (interval above zero), partly if the mean is",
     "MNIST: causes are the network's own": "reproduced if more weights are called causal by the "
     "network's own exponents than by those of another seed and than by its own shuffled in time "
     "(both intervals above zero), partly if only than by the shuffled ones",
@@ -78,11 +78,8 @@ def mnist_table(rows: pd.DataFrame) -> pd.DataFrame:
     Columns are pairs of a metric and "published" or "here"; what is not printed is NaN.
     """
     table = {}
-    for name, (variant, reading, mask) in ROWS.items():
-        chosen = rows[
-            (rows.variant == variant) & (rows.reading == reading) & (rows["mask"] == mask)
-        ]
-        means = chosen.groupby("metric").value.mean()
+    for name in ROWS:
+        means = _of(rows, name).groupby("metric").value.mean()
         printed = _printed(name)
         table[name] = {
             (metric, side): values.get(metric, float("nan"))
@@ -103,10 +100,10 @@ def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """The verdict on each claim of `CRITERIA`; refuses rows that are not full."""
     require_full(rows)
     n_seeds = int(rows.seed.nunique())
-    dense = _difference(_accuracy(rows, ("dense", "FT")), "FT", "dense")
-    random = _difference(
-        _accuracy(rows, ("random, FT's counts", "FT")), "FT", "random, FT's counts"
-    )
+    accuracy = rows[rows.metric == "accuracy"]
+    accuracy = pd.concat([_of(accuracy, name).assign(network=name) for name in ROWS])
+    dense = _difference(accuracy, "FT", "dense")
+    random = _difference(accuracy, "FT", "random, FT's counts")
     shares = rows[(rows.metric == "causal") & (rows.variant == "FT")]
     shares = shares[shares.reading == "as released"].assign(network=lambda frame: frame["mask"])
     other = _difference(shares, "legcnet", "another seed")
@@ -145,13 +142,9 @@ def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     }
 
 
-def _accuracy(rows: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
-    parts = []
-    for name in names:
-        variant, reading, mask = ROWS[name]
-        chosen = (rows.variant == variant) & (rows.reading == reading) & (rows["mask"] == mask)
-        parts.append(rows[chosen & (rows.metric == "accuracy")].assign(network=name))
-    return pd.concat(parts)
+def _of(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    variant, reading, mask = ROWS[name]
+    return rows[(rows.variant == variant) & (rows.reading == reading) & (rows["mask"] == mask)]
 
 
 def _difference(rows: pd.DataFrame, a: str, b: str) -> PairedDifference:
