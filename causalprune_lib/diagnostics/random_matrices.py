@@ -11,14 +11,10 @@ The weights are read and never changed. Nothing here needs WeightWatcher; that i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from causalprune_lib._validation import check_finite, check_fraction, check_int, check_positive
-
-TRACY_WIDOM_99 = 2.0234  # the 99% point of the Tracy-Widom law of real matrices (Johnstone 2001)
 
 
 def esd(weight: torch.Tensor | np.ndarray, *, normalise: bool = True) -> np.ndarray:
@@ -27,8 +23,8 @@ def esd(weight: torch.Tensor | np.ndarray, *, normalise: bool = True) -> np.ndar
     Parameters
     ----------
     weight : tensor or array, shape (R, C) or (R, C, height, width)
-        The weight in use: for a masked layer, with its zeros. A convolution is read as WeightWatcher
-        reads it: one (R, C) matrix per position of the kernel, eigenvalues pooled.
+        The weight in use: for a masked layer, with its zeros. A convolution is read as
+        WeightWatcher reads it: one (R, C) matrix per position of the kernel, eigenvalues pooled.
     normalise : bool
         True: of X = W^T W / N, with N = max(R, C). False: of W^T W, as WeightWatcher takes them.
 
@@ -46,8 +42,8 @@ def esd(weight: torch.Tensor | np.ndarray, *, normalise: bool = True) -> np.ndar
     >>> esd(torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 0.0]])).round(3).tolist()
     [0.333, 3.0]
     """
-    matrices = _matrices(weight)  # (S, N, M)
-    return np.sort(_eigenvalues(matrices, normalise).ravel())
+    matrices = matrices_of(weight)  # (S, N, M)
+    return np.sort(eigenvalues_of(matrices, normalise).ravel())
 
 
 def randomised_esd(
@@ -80,8 +76,8 @@ def randomised_esd(
     >>> bool((randomised_esd(w, seed=1)[:, 0] > 0.1).all())
     True
     """
-    shuffled = _shuffled(_matrices(weight), permutations, seed)
-    return np.sort([_eigenvalues(matrices, normalise).ravel() for matrices in shuffled], axis=1)
+    copies = shuffled(matrices_of(weight), permutations, seed)
+    return np.sort([eigenvalues_of(matrices, normalise).ravel() for matrices in copies], axis=1)
 
 
 def marchenko_pastur_edges(*, ratio: float, variance: float = 1.0) -> tuple[float, float]:
@@ -142,7 +138,7 @@ def marchenko_pastur_cdf(x: np.ndarray, *, ratio: float, variance: float = 1.0) 
     Examples
     --------
     >>> marchenko_pastur_cdf(np.array([0.2, 1.0, 2.25]), ratio=0.25).round(4).tolist()
-    [0.0, 0.5849, 1.0]
+    [0.0, 0.5534, 1.0]
     """
     q, variance = _law(ratio, variance)
     a, b = marchenko_pastur_edges(ratio=q)  # in units of the variance
@@ -157,111 +153,12 @@ def marchenko_pastur_cdf(x: np.ndarray, *, ratio: float, variance: float = 1.0) 
     return np.where(inside, area / (2 * np.pi * q), (x >= b).astype(float))
 
 
-@dataclass(frozen=True, eq=False)
-class CorrelationTraps:
-    """What stands out in a layer whose entries have been shuffled.
-
-    Attributes
-    ----------
-    largest : array (permutations, matrices)
-        The largest eigenvalue of each shuffled X = W^T W / N.
-    edge : float
-        Upper edge of the Marchenko-Pastur law with the variance of the entries about their mean.
-    threshold : float
-        Where an eigenvalue of independent light-tailed entries comes once in a hundred times.
-    count : float
-        Eigenvalues beyond `threshold`, mean over the shuffled matrices.
-    share : float
-        Share of the shuffled matrices with at least one: about 0.01 without a trap.
-    mean_spike : float
-        M times the squared mean of the entries. A mean that is not zero survives every shuffle and
-        makes one eigenvalue of about this size, and that alone can look like a trap.
-    """
-
-    largest: np.ndarray
-    edge: float
-    threshold: float
-    count: float
-    share: float
-    mean_spike: float
-
-
-def correlation_traps(
-    weight: torch.Tensor | np.ndarray,
-    *,
-    permutations: int = 20,
-    seed: int = 0,
-    centre: bool = False,
-) -> CorrelationTraps:
-    r"""Look for eigenvalues of the shuffled layer beyond the Marchenko-Pastur edge.
-
-    After a shuffle only the values of the weights are left, not their places. An eigenvalue far
-    outside then comes from a few very large weights or from a mean that is not zero. WeightWatcher
-    calls it a correlation trap and takes it as a sign of overtraining.
-
-    The largest eigenvalue of a random matrix scatters about the edge with a width that falls as
-    :math:`M^{-2/3}`. With :math:`s = \sqrt{N - 1} + \sqrt{M}` the threshold is
-
-    .. math:: \frac{\sigma^2}{N} \left[ s^2 + 2.0234\, s
-              \left(\tfrac{1}{\sqrt{N-1}} + \tfrac{1}{\sqrt M}\right)^{1/3} \right],
-
-    the 99% point of the Tracy-Widom law (Johnstone, "On the distribution of the largest eigenvalue
-    in principal components analysis", 2001).
-
-    Parameters
-    ----------
-    weight, permutations, seed
-        As for `randomised_esd`.
-    centre : bool
-        Take the mean off the entries first.
-
-    Returns
-    -------
-    CorrelationTraps
-
-    Raises
-    ------
-    ValueError
-        If all entries are equal: there is no variance to compare with.
-
-    Examples
-    --------
-    >>> w = torch.randn(100, 20, generator=torch.Generator().manual_seed(0))
-    >>> correlation_traps(w).count
-    0.0
-    >>> traps = correlation_traps(w + 0.5)
-    >>> traps.count, round(traps.mean_spike, 1), correlation_traps(w + 0.5, centre=True).count
-    (1.0, 4.9, 0.0)
-    """
-    matrices = _matrices(weight)
-    variance, mean = matrices.var(), matrices.mean()
-    if not variance > 0:
-        raise ValueError("weight must hold more than one value; got the same in every entry.")
-    if centre:
-        matrices = matrices - mean
-        mean = 0.0
-    n, m = matrices.shape[1:]
-    found = np.array([_eigenvalues(s, True) for s in _shuffled(matrices, permutations, seed)])
-    s = np.sqrt(n - 1) + np.sqrt(m)
-    width = s * (1 / np.sqrt(max(n - 1, 1)) + 1 / np.sqrt(m)) ** (1 / 3)
-    threshold = float(variance / n * (s**2 + TRACY_WIDOM_99 * width))
-    beyond = (found > threshold).sum(-1)  # (permutations, matrices)
-    return CorrelationTraps(
-        largest=found.max(-1),
-        edge=marchenko_pastur_edges(ratio=m / n, variance=float(variance))[1],
-        threshold=threshold,
-        count=float(beyond.mean()),
-        share=float((beyond > 0).mean()),
-        mean_spike=float(m * mean**2),
-    )
-
-
 def _law(ratio: float, variance: float) -> tuple[float, float]:
     check_positive("ratio", ratio)
     return check_fraction("ratio", ratio), check_positive("variance", variance)
 
 
-def _matrices(weight: torch.Tensor | np.ndarray) -> np.ndarray:
+def matrices_of(weight: torch.Tensor | np.ndarray) -> np.ndarray:
     """The matrices (S, N, M) of a layer with N >= M, in float64; a new array or a view."""
     if isinstance(weight, torch.Tensor):
         weight = weight.detach().cpu().double().numpy()
@@ -277,13 +174,13 @@ def _matrices(weight: torch.Tensor | np.ndarray) -> np.ndarray:
     return matrices if rows >= columns else matrices.transpose(0, 2, 1)
 
 
-def _eigenvalues(matrices: np.ndarray, normalise: bool) -> np.ndarray:
+def eigenvalues_of(matrices: np.ndarray, normalise: bool) -> np.ndarray:
     """Eigenvalues (S, M) of W^T W for each W of `matrices` (S, N, M), over N if `normalise`."""
     squares = np.linalg.svd(matrices, compute_uv=False) ** 2
     return squares / matrices.shape[1] if normalise else squares
 
 
-def _shuffled(matrices: np.ndarray, permutations: int, seed: int) -> list[np.ndarray]:
+def shuffled(matrices: np.ndarray, permutations: int, seed: int) -> list[np.ndarray]:
     """`permutations` copies of `matrices` (S, N, M), the entries of each matrix shuffled."""
     rng = np.random.default_rng(check_int("seed", seed, minimum=0))
     flat = matrices.reshape(len(matrices), -1)

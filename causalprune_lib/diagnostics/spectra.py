@@ -5,8 +5,9 @@ each layer's W^T W, fits a power law to their upper tail, and calls a layer well
 exponent `pl_alpha` lies between 2 and 6, over-trained below and under-trained above. The LEGCNet
 paper (arXiv:2308.09955) judges its pruned networks so: section 5.1, table 4, figures 2, 4, 5, 6.
 
-Eigenvalues, the Marchenko-Pastur law and correlation traps are in `random_matrices.py`; our own fit,
-intervals and the exponents of untrained layers in `power_laws.py`. They can be imported from here.
+Eigenvalues and the Marchenko-Pastur law are in `random_matrices.py`, correlation traps in
+`traps.py`, our own fit, intervals and the exponents of untrained layers in `power_laws.py`. They
+can be imported from here.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from causalprune_lib._validation import check_choice, check_finite, check_int
+from causalprune_lib._validation import check_finite, check_int
 from causalprune_lib.diagnostics.power_laws import (
     AlphaInterval,
     PowerLawFit,
@@ -32,14 +33,13 @@ from causalprune_lib.diagnostics.power_laws import (
     untrained_alphas,
 )
 from causalprune_lib.diagnostics.random_matrices import (
-    CorrelationTraps,
-    correlation_traps,
     esd,
     marchenko_pastur,
     marchenko_pastur_cdf,
     marchenko_pastur_edges,
     randomised_esd,
 )
+from causalprune_lib.diagnostics.traps import CorrelationTraps, correlation_traps
 from causalprune_lib.nets.parameters import ParameterLayout
 
 __all__ = [
@@ -69,9 +69,8 @@ FITTED = {  # WeightWatcher's columns and ours
     "log_alpha_norm": "log_alpha_norm",
 }
 COLUMNS = (
-    ("layer", "n", "m", "eigenvalues", "nonzero", *FITTED.values())
-    + ("log_norm", "log_spectral_norm", "stable_rank")
-    + ("warning", "reason")
+    *("layer", "n", "m", "eigenvalues", "nonzero", *FITTED.values()),
+    *("log_norm", "log_spectral_norm", "stable_rank", "warning", "reason"),
 )
 
 
@@ -79,7 +78,7 @@ def layer_spectra(
     model: nn.Module,
     *,
     min_eigenvalues: int = 8,
-    interval: str | None = None,
+    interval: bool = False,
     level: float = 0.95,
     resamples: int = 500,
     seed: int = 0,
@@ -93,7 +92,7 @@ def layer_spectra(
     min_eigenvalues : int
         A layer with fewer eigenvalues above 1e-5 is not fitted. 8 is WeightWatcher's own limit;
         its authors would rather have 50.
-    interval : {None, "bootstrap", "jackknife"}
+    interval : bool
         Adds the columns `alpha_low` and `alpha_high` from `alpha_interval`, with `level`,
         `resamples` and `seed`.
 
@@ -105,7 +104,8 @@ def layer_spectra(
           are above 1e-5;
         - `in_fit`, eigenvalues in the tail; `pl_alpha`, its exponent; `sigma`, the standard error
           if `xmin` were known; `xmin`, where the tail begins; `D`, the Kolmogorov-Smirnov distance;
-        - `alpha_weighted` = pl_alpha log10(lambda_max), with the eigenvalues of W^T W, not over N;
+        - `alpha_weighted` = pl_alpha log10(lambda_max), of W^T W, not over N (for a convolution:
+          half of that);
           `log_alpha_norm` = log10 of the sum of lambda^pl_alpha;
         - `log_norm` = log10 of the sum of the eigenvalues, `log_spectral_norm` =
           log10(lambda_max), `stable_rank` = sum / lambda_max;
@@ -134,8 +134,6 @@ def layer_spectra(
     ([nan, nan], '6 eigenvalues above 1e-05; a fit needs 8')
     """
     check_int("min_eigenvalues", min_eigenvalues, minimum=2)
-    if interval is not None:
-        check_choice("interval", interval, ["bootstrap", "jackknife"])
     weights = ParameterLayout.of(model).tensors(model)  # masks applied
     for name, weight in weights.items():
         check_finite(f"weight {name!r}", weight)
@@ -150,17 +148,12 @@ def layer_spectra(
             continue
         row |= {ours: float(fit[theirs]) for theirs, ours in FITTED.items()}
         row["warning"] = fit["warning"]
-        if interval is not None:
+        if interval:
             values = _eigenvalues(weights[name])
-            found = alpha_interval(
-                values[values > NOISE],
-                method=interval,
-                level=level,
-                resamples=resamples,
-                seed=seed,
-            )
+            values = values[values > NOISE]
+            found = alpha_interval(values, level=level, resamples=resamples, seed=seed)
             row |= {"alpha_low": found.low, "alpha_high": found.high}
-    ends = ("alpha_low", "alpha_high") if interval is not None else ()
+    ends = ("alpha_low", "alpha_high") if interval else ()
     return pd.DataFrame(list(rows.values()), columns=[*COLUMNS[:-2], *ends, *COLUMNS[-2:]])
 
 
@@ -169,7 +162,7 @@ def _row(model: nn.Module, name: str, weight: torch.Tensor, least: int) -> dict[
     layer = name.rpartition(".")[0]
     kind = type(model.get_submodule(layer)).__name__
     row = dict.fromkeys(COLUMNS, math.nan) | {"layer": layer or "(model)", "warning": ""}
-    if not _readable(weight) or "Transpose" in kind:
+    if weight.dim() not in (2, 4) or "Transpose" in kind:
         return row | {"reason": f"WeightWatcher does not read a {kind}"}
     values = _eigenvalues(weight)
     nonzero = int((values > NOISE).sum())
@@ -185,14 +178,9 @@ def _row(model: nn.Module, name: str, weight: torch.Tensor, least: int) -> dict[
     }
 
 
-def _readable(weight: torch.Tensor) -> bool:
-    return weight.dim() in (2, 4)
-
-
 def _eigenvalues(weight: torch.Tensor) -> np.ndarray:
-    """Eigenvalues as WeightWatcher has them: of W^T W, for a convolution times positions / 2."""
-    values = esd(weight, normalise=False)
-    return values if weight.dim() == 2 else values * weight[0, 0].numel() / 2
+    """Eigenvalues as WeightWatcher has them: of W^T W, for a convolution half of that."""
+    return esd(weight, normalise=False) / (1 if weight.dim() == 2 else 2)
 
 
 def _weightwatcher(weights: Mapping[str, torch.Tensor]) -> dict[str, dict[str, object]]:
@@ -228,11 +216,13 @@ def _undisturbed() -> Iterator[None]:
     It installs a handler of the root logger, silences all warnings of the process, prints, and may
     draw from NumPy's global generator.
     """
+    waste = io.StringIO()
     loggers = [logging.getLogger(name) for name in (None, "weightwatcher", "matplotlib")]
     before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
     state = np.random.get_state()
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stdout(waste), redirect_stderr(waste):
+            warnings.simplefilter("ignore")
             yield
     finally:
         for logger, level, handlers in before:

@@ -183,9 +183,9 @@ class DivergenceCurves:
 def _sum_of_logs(values: torch.Tensor, lowest: float) -> torch.Tensor:
     """Sum over axis 1 of ln of `values` (K, M, B), which are changed; all at least `lowest`.
 
-    Logarithms are the dear part, so up to nine values are multiplied first where that is safe.
+    Logarithms are the dear part, so up to 27 values are multiplied first where that is safe.
     """
-    for bound in (1e-100, 1e-33):
+    for bound in (1e-100, 1e-33, 1e-11):
         half = values.shape[1] // 2
         if lowest > bound and half > 0:
             if values.shape[1] % 2:

@@ -18,15 +18,16 @@ import math
 import numpy as np
 import torch
 
-from causalprune_lib.dynamics.buffers import Buffers
+from causalprune_lib.dynamics.buffers import Buffers, square_of_difference
 
 BLOCK = 8  # ranks between two looks at what is still open
 FEW = 16  # open vectors per series, on average, at which others do the rest faster
+PAIRS_AT_ONCE = 2**17  # when comparing with all, beyond the memory of a series
 
 
-def ranks_bytes(n_points: int, dim: int) -> int:
+def ranks_bytes(n_points: int, dim: int, lag: int) -> int:
     """Bytes that one series needs here."""
-    return 8 * n_points * (BLOCK + dim + 13)
+    return 8 * (n_points * (BLOCK + dim + 13) + (dim - 1) * lag)
 
 
 class RankedSearch:
@@ -48,6 +49,15 @@ class RankedSearch:
         self.ties = ties
         self._codes = np.min_scalar_type(n_points + theiler)  # so that differences may wrap around
         self._held = Buffers()
+
+    @property
+    def promising(self) -> bool:
+        """Whether ranks are likely to settle most vectors at less than the cost of all pairs.
+
+        M points of noise have their neighbours within about M^(1 - 1/dim) ranks.
+        """
+        m = self.n_points
+        return 1.2 * m ** (1 - 1 / self.dim) + self.theiler <= m / 6
 
     def __call__(
         self, x: torch.Tensor, index: torch.Tensor, squared: torch.Tensor, *, skip_zero: bool
@@ -93,14 +103,14 @@ class RankedSearch:
     def _sorted(self, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
         """By rank: position i * B + b, code of i, and the coordinates of the vectors, (M, B)."""
         m, n_series = self.n_points, x.shape[1]
-        order = np.ascontiguousarray(x[:m].numpy().T).argsort(1).T  # (M, B)
+        order = np.ascontiguousarray(x[:m].numpy().T).argsort(1)  # (B, M)
         place = self._get("place", x, dtype=np.int64)
-        np.multiply(order, n_series, out=place)
+        np.multiply(order.T, n_series, out=place)
         place += np.arange(n_series)
         # The neighbour to keep among equally near ones has the largest code; 0 stands for none.
         code = self._get("code", x, dtype=self._codes)
-        first, sign = (m, -1) if self.ties == "first" else (1, 1)
-        np.add(first, sign * order, out=code, casting="unsafe")
+        codes = np.arange(m, 0, -1) if self.ties == "first" else np.arange(1, m + 1)
+        np.copyto(code, codes.astype(self._codes)[order].T)
         coordinates = []
         for c in range(self.dim):
             coordinate = self._get(f"coordinate {c}", x)
@@ -161,3 +171,38 @@ class RankedSearch:
                 np.less_equal(gap, best[here], out=hit)
                 np.logical_or(is_open[here], hit, out=is_open[here])
         return is_open
+
+    def compare_with_all(
+        self,
+        x: torch.Tensor,
+        left: torch.Tensor,
+        index: torch.Tensor,
+        squared: torch.Tensor,
+        *,
+        skip_zero: bool,
+    ) -> None:
+        """Fill in `index` and `squared` (M, B) at the positions `left`, from all vectors."""
+        m, n_series, last = self.n_points, x.shape[1], self.ties == "last"
+        series = self._held.get("series", x, n_series, len(x)).copy_(x.T)  # (B, W)
+        nearby = torch.arange(-self.theiler, self.theiler + 1)
+        for part in left.split(max(1, PAIRS_AT_ONCE // m)) if len(left) else ():
+            i, b = (part // n_series)[:, None], part % n_series
+            rows = self._held.get("rows", x, len(part), len(x))
+            torch.index_select(series, 0, b, out=rows)
+            distances, squares = (
+                self._held.get(name, x, len(part), m) for name in ("row", "square of row")
+            )
+            for c in range(self.dim):
+                others, own = rows[:, c * self.lag :][:, :m], rows.gather(1, i + c * self.lag)
+                out = squares if c else distances
+                square_of_difference(others, own.expand(others.shape), 0, out=out)
+                if c:
+                    distances += squares
+            distances.scatter_(1, (i + nearby).clamp_(0, m - 1), math.inf)
+            if skip_zero:
+                distances.masked_fill_(distances == 0, math.inf)
+            table = (distances.flip(1) if last else distances).numpy()
+            found = torch.from_numpy(table.argmin(1))  # the first, in a sixth of PyTorch's time
+            found = m - 1 - found if last else found
+            index.view(-1)[part] = found
+            squared.view(-1)[part] = distances.gather(1, found[:, None])[:, 0]

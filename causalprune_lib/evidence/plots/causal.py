@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from causalprune_lib.evidence.intervals import require_columns
 from causalprune_lib.evidence.plots.accuracy import plot_accuracy_vs_sparsity
 from causalprune_lib.evidence.plots.style import (
+    BLACK,
+    GREY,
     canvas,
     legend_above,
     line_styles,
@@ -27,6 +29,7 @@ def plot_curves(
     titles: Mapping[str, str] | None = None,
     dense: str = "dense",
     hue: str = "method",
+    points: pd.DataFrame | None = None,
 ) -> np.ndarray:
     """Accuracy against the amount pruned, one panel below the other, with one legend for all.
 
@@ -41,6 +44,9 @@ def plot_curves(
         What the panels are called.
     dense : str
         See `summary`.
+    points : DataFrame, optional
+        `panel`, `hue`, `amount` and `mean` of single numbers to mark, such as published ones: large
+        open diamonds in the colour of their line.
 
     Returns
     -------
@@ -67,6 +73,12 @@ def plot_curves(
                 hue=hue,
                 reference=across if len(across) else None,
             )
+        if points is not None:
+            styles = line_styles(rows[rows[hue] != dense][hue].unique())
+            for point in points[points[panel] == name].to_dict("records"):
+                colour = styles.get(point[hue], {"color": BLACK})["color"]
+                mark = {"marker": "D", "markersize": 11, "markeredgewidth": 2.5}
+                ax.plot(point["amount"], point["mean"], mfc="none", mec=colour, **mark)
         if ax is not axes[0, 0]:
             ax.get_legend().remove()
         if ax is not axes[-1, 0]:
@@ -76,7 +88,12 @@ def plot_curves(
     return axes[:, 0]
 
 
-def plot_overlap_grid(overlaps: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def plot_overlap_grid(
+    overlaps: pd.DataFrame,
+    *,
+    names: tuple[str, str] = ("the first ranking", "the second ranking"),
+    ax: Axes | None = None,
+) -> Axes:
     """Share of the weights that two masks both prune, at every pair of amounts, beside chance.
 
     Parameters
@@ -84,6 +101,8 @@ def plot_overlap_grid(overlaps: pd.DataFrame, *, ax: Axes | None = None) -> Axes
     overlaps : DataFrame
         One row per pair of amounts: `amount_a`, `amount_b`, and as fractions `both_pruned` and
         `expected`, the share for independent masks. The colour is their difference.
+    names : (str, str)
+        What the two rankings are called.
     ax : Axes, optional
         Where to draw.
     """
@@ -103,8 +122,8 @@ def plot_overlap_grid(overlaps: pd.DataFrame, *, ax: Axes | None = None) -> Axes
         table = tables["both_pruned"]
         ax.set_xticks(range(table.shape[1]), [f"{100 * amount:g}" for amount in table.columns])
         ax.set_yticks(range(table.shape[0]), [f"{100 * amount:g}" for amount in table.index])
-        ax.set_xlabel("Pruned by the second ranking (%)")
-        ax.set_ylabel("Pruned by the first ranking (%)")
+        ax.set_xlabel(f"Pruned by {names[1]} (%)")
+        ax.set_ylabel(f"Pruned by {names[0]} (%)")
         ax.grid(visible=False)
     return ax
 
@@ -147,3 +166,43 @@ def plot_iterations(
     with use_style():
         legend_above(axes[0])
     return axes
+
+
+def plot_gaps(
+    gaps: pd.DataFrame,
+    *,
+    label: str = "control",
+    hue: str = "dataset",
+    xlabel: str = "Causal minus control (points of accuracy)",
+    ax: Axes | None = None,
+) -> Axes:
+    """Differences with their intervals, one line per control and one dot per `hue`.
+
+    Parameters
+    ----------
+    gaps : DataFrame
+        `label`, `hue`, `mean`, `low`, `high`, as fractions; drawn in points, 100 times that.
+    label, hue : str
+        Columns that name the lines, and the dots on a line.
+    xlabel : str
+        What is shown.
+    ax : Axes, optional
+        Where to draw.
+    """
+    require_columns("gaps", gaps, [label, hue, "mean", "low", "high"])
+    names, groups = list(gaps[label].unique()), list(gaps.groupby(hue, sort=False))
+    styles = line_styles(name for name, _ in groups)
+    with canvas(ax) as ax:
+        for i, (name, rows) in enumerate(groups):
+            shift = 0.24 * (i - (len(groups) - 1) / 2)
+            places = np.array([names.index(entry) for entry in rows[label]]) + shift
+            spread = 100 * np.stack([rows["mean"] - rows.low, rows.high - rows["mean"]])
+            look = {**styles[name], "linestyle": "", "capsize": 4}
+            text = str(name) if len(groups) > 1 else "_"
+            ax.errorbar(100 * rows["mean"], places, xerr=np.nan_to_num(spread), label=text, **look)
+        ax.axvline(0, color=GREY, linestyle="--", zorder=0)
+        ax.set_yticks(range(len(names)), labels=names)
+        ax.set_ylim(len(names) - 0.5, -0.5)
+        ax.set_xlabel(xlabel)
+        legend_above(ax)
+    return ax

@@ -49,14 +49,14 @@ def plot_soft_threshold(
     w, pulls = np.asarray(w), np.asarray(pulls)
     check_shape("minimisers", np.asarray(minimisers), pulls.shape)
     with use_style():
-        figure, (top, bottom) = plt.subplots(2, 1, figsize=(6.4, 6.8), layout="constrained")
+        _, (top, bottom) = plt.subplots(2, 1, figsize=(6.4, 6.8), layout="constrained")
         for (name, values), look in zip(
             objectives.items(), line_styles(objectives).values(), strict=True
         ):
             check_shape(f"objectives[{name!r}]", np.asarray(values), w.shape)
             lowest = int(np.argmin(values))
             top.plot(w, values, color=look["color"], linestyle=look["linestyle"])
-            top.plot(w[lowest], values[lowest], "o", color=look["color"], marker=look["marker"])
+            top.plot(w[lowest], values[lowest], color=look["color"], marker=look["marker"])
             top.plot([], [], label=name, **look)
         top.axvline(0, color=GREY, linewidth=1)
         top.set_xlabel("Coefficient")
@@ -184,9 +184,7 @@ def plot_departure(
     factors = np.asarray(factors)
     styles = line_styles(predictions)
     with use_style():
-        figure, (top, bottom) = plt.subplots(
-            2, 1, figsize=(6.4, 6.4), sharex=True, layout="constrained"
-        )
+        _, (top, bottom) = plt.subplots(2, 1, figsize=(6.4, 6.4), sharex=True, layout="constrained")
         for ax, curves in ((top, predictions), (bottom, different)):
             for name, values in curves.items():
                 check_shape(f"values of {name!r}", np.asarray(values), factors.shape)

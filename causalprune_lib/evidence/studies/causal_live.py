@@ -64,6 +64,19 @@ class CausalSketch(CausalCurve):
         yield from self._overlaps(rankings, network, data, seed)
 
 
+SKETCH = CausalSketch(
+    dataset="digits",
+    image_size=20,
+    subset=(1000, 360),
+    epochs=6,
+    batch_size=64,
+    prune_epochs=3,
+    post_epochs=2,
+    amounts=(0.6, 0.8, 0.9),
+    thorough=(0.9,),
+)
+
+
 def smaller_networks(
     recipe: CausalRecipe, network: nn.Module, data: Dataset, amount: float, *, seed: int
 ) -> dict[str, nn.Module]:

@@ -15,6 +15,7 @@ from causalprune_lib.evidence.tables import published
 
 PAIR = ["dataset", "seed"]  # one network
 CURVES = ("CausalCurve", "CausalSketch")
+TEXTS = ("ranking", "allocation", "a", "b", "init", "spec", "dataset", "metric")
 COORDINATES = ("ranking", "allocation", "amount", "a", "b", "amount_a", "amount_b")
 COORDINATES += ("iteration", "n_iter", "l1_coeff", "prune_epochs", "init")
 
@@ -25,7 +26,8 @@ class NotMeasuredError(ValueError):
 
 def with_columns(rows: pd.DataFrame) -> pd.DataFrame:
     """`rows` with every column of the studies: one that only a missing study has is empty."""
-    return rows.reindex(columns=[*rows, *(name for name in COORDINATES if name not in rows)])
+    rows = rows.reindex(columns=[*rows, *(name for name in COORDINATES if name not in rows)])
+    return rows.astype(dict.fromkeys(TEXTS, object))
 
 
 def complete(rows: pd.DataFrame, *methods: object) -> pd.DataFrame:

@@ -89,9 +89,9 @@ def sgd_verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
             "The exponents measure how a perturbed training parts from its twin (section 2.1).",
             _grade(share.low > 0.5 and share.high < 2, share.low > 0.1 and share.high < 10),
             gap,
-            f"the twins themselves: their growth is {share['mean']:.2g} of the reading "
-            f"({share.low:.2g} to {share.high:.2g}), a factor of {growth:.3g} over the whole "
-            f"training (median); the same reading of the twins' difference (section 3.4) is "
+            f"the twins themselves: their growth over the reading is {_said(share, 6)}, and their "
+            f"distance grows {growth:.3g}-fold over all recorded steps (median); the same "
+            f"reading of the twins' difference (section 3.4) is "
             f"{_said(described)}. {networks}",
             "nats per step, reading minus growth of the twins",
         ),

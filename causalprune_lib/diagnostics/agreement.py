@@ -1,0 +1,148 @@
+"""Do two networks explain themselves alike? Feature importance, and how far two rankings agree.
+
+The LEGCNet paper (arXiv:2308.09955, figures 3, 7 and 8) says by eye that the features keep their
+order after pruning. Here the agreement is a number with an interval. It needs a yardstick: how far
+two dense networks agree that differ only in their seed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from causalprune_lib._validation import check_finite, check_fraction, check_int, check_shape
+
+
+def global_importance(
+    values: np.ndarray, *, normalise: bool = False, per_class: bool = False
+) -> np.ndarray:
+    """Mean absolute attribution of each feature.
+
+    Parameters
+    ----------
+    values : array (N, F, K)
+        Attributions, as from `shap_values`.
+    normalise : bool
+        Divide by the sum over the features. All zero stays all zero.
+    per_class : bool
+        True: a mean over the N examples for each output. False: over the outputs too.
+
+    Returns
+    -------
+    array (F,), or (F, K) with `per_class`
+
+    Examples
+    --------
+    >>> values = np.array([[[1.0], [-3.0]], [[-1.0], [1.0]]])
+    >>> global_importance(values).tolist(), global_importance(values, normalise=True).tolist()
+    ([1.0, 2.0], [0.3333333333333333, 0.6666666666666666])
+    """
+    importance = np.abs(_attributions("values", values)).mean(0)  # (F, K)
+    if not per_class:
+        importance = importance.mean(1)
+    if not normalise:
+        return importance
+    total = importance.sum(0)
+    return importance / np.where(total > 0, total, 1)
+
+
+def rank_agreement(
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    k: int,
+    level: float = 0.95,
+    resamples: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How far two sets of attributions agree on which features matter.
+
+    Parameters
+    ----------
+    a, b : array (N, F, K)
+        Attributions of two networks for the same N examples.
+    k : int
+        How many top features to compare, at most F.
+    level, resamples, seed
+        Of the bootstrap: examples are drawn anew, the same ones for both networks. The interval
+        says how far the agreement depends on these examples. It knows nothing of other seeds of
+        the networks.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Three rows, columns `statistic`, `value`, `low`, `high`, `examples`, `features`:
+
+        - "spearman": the correlation of the ranks of `global_importance`, ties sharing a rank;
+        - "kendall": tau-b, pairs in the same order less pairs in the opposite one;
+        - "top_k": the share of the k most important features that both have. Features tied for the
+          last places share them.
+
+        The correlations are NaN where all features of one network are equally important, and for
+        one feature. With few features the value can lie at the end of its interval: nothing is
+        higher than full agreement.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, k is too large, or a value is not finite.
+
+    Examples
+    --------
+    >>> values = np.random.default_rng(0).normal(size=(50, 4, 1)) * [[[1], [2], [3], [4]]]
+    >>> frame = rank_agreement(values, -values, k=2)  # only the size counts
+    >>> frame["value"].round(6).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    a, b = _attributions("a", a), _attributions("b", b)
+    check_shape("b", b, a.shape)
+    n, features, _ = a.shape
+    if check_int("k", k) > features:
+        raise ValueError(f"k must be at most the number of features, {features}; got {k}.")
+    if not 0 < check_fraction("level", level) < 1:
+        raise ValueError(f"level must be between 0 and 1; got {level!r}.")
+    check_int("resamples", resamples)
+    rng = np.random.default_rng(check_int("seed", seed, minimum=0))
+    per_example = [np.abs(v).mean(2) for v in (a, b)]  # (N, F)
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples) / n  # (resamples, N)
+    shares = np.vstack([np.full(n, 1 / n), drawn])  # the first row: every example once
+    found = np.array(
+        [_agree(p, q, k) for p, q in zip(*(shares @ v for v in per_example), strict=True)]
+    )
+    rows = []
+    for j, statistic in enumerate(("spearman", "kendall", "top_k")):
+        again = found[1:, j][np.isfinite(found[1:, j])]
+        low, high = (math.nan, math.nan)
+        if len(again):
+            low, high = np.quantile(again, [(1 - level) / 2, (1 + level) / 2])
+        rows.append((statistic, found[0, j], float(low), float(high), n, features))
+    return pd.DataFrame(rows, columns=["statistic", "value", "low", "high", "examples", "features"])
+
+
+def _agree(p: np.ndarray, q: np.ndarray, k: int) -> tuple[float, float, float]:
+    """Spearman's and Kendall's correlation and the overlap of the top `k` of two vectors (F,)."""
+    p, q = (stats.rankdata(np.round(v, 12)) for v in (p, q))  # sums in another order stay ties
+    if np.ptp(p) == 0 or np.ptp(q) == 0:
+        rho = tau = math.nan
+    else:
+        rho, tau = np.corrcoef(p, q)[0, 1], stats.kendalltau(p, q).statistic
+    return float(rho), float(tau), float(np.minimum(_places(p, k), _places(q, k)).sum() / k)
+
+
+def _places(ranks: np.ndarray, k: int) -> np.ndarray:
+    """How much of a place among the top `k` each feature has: 1, 0, or a share where tied."""
+    last = np.sort(ranks)[-k]
+    above, tied = ranks > last, ranks == last
+    return above + tied * (k - above.sum()) / tied.sum()
+
+
+def _attributions(name: str, values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    check_shape(name, values, (None, None, None))
+    if values.size == 0:
+        raise ValueError(f"{name} must hold at least one attribution; got shape {values.shape}.")
+    check_finite(name, values)
+    return values

@@ -1,0 +1,285 @@
+"""Attributions, against games that can be solved by hand and by enumeration."""
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from torch import nn
+
+from causalprune_lib.diagnostics.attribution import (
+    additivity_gap,
+    exact_shapley,
+    global_importance,
+    rank_agreement,
+    shap_values,
+)
+from causalprune_lib.nets.models import MLP, build_model
+from causalprune_lib.pruning.masks import Masks, apply_masks
+
+games = st.integers(1, 5).flatmap(
+    lambda n: st.tuples(st.just(n), st.lists(st.integers(-9, 9), min_size=2**n, max_size=2**n))
+)
+
+
+def game_of(worths):
+    return lambda players: worths[sum(2**player for player in players)]
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Six features: 12 examples to explain and 20 of background."""
+    x = torch.randn(32, 6, generator=torch.Generator().manual_seed(0))
+    return x[:12], x[12:]
+
+
+def sigmoid_mlp(*, seed=0, **options):
+    return build_model(
+        "mlp", shape=(6,), n_classes=3, hidden=[8], seed=seed, activation="sigmoid", **options
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(game=games)
+def test_shapley_is_the_mean_over_all_orders_of_arrival(game):
+    n, worths = game
+    v = game_of(worths)
+    gains = np.zeros(n)
+    orders = list(itertools.permutations(range(n)))
+    for order in orders:
+        for place, player in enumerate(order):
+            before = frozenset(order[:place])
+            gains[player] += v(before | {player}) - v(before)
+    np.testing.assert_allclose(exact_shapley(v, n), gains / len(orders), atol=1e-9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(game=games)
+def test_shares_add_up_and_a_bystander_gets_nothing(game):
+    n, worths = game
+    v = game_of(worths)
+    assert exact_shapley(v, n).sum() == pytest.approx(worths[-1] - worths[0], abs=1e-9)
+    with_bystander = exact_shapley(lambda players: v(players - {n}), n + 1)
+    assert with_bystander[n] == pytest.approx(0, abs=1e-9)
+    np.testing.assert_allclose(with_bystander[:n], exact_shapley(v, n), atol=1e-9)
+
+
+def test_worths_can_be_arrays():
+    values = exact_shapley(lambda players: np.array([len(players), 2.0 * (0 in players)]), 3)
+    np.testing.assert_allclose(values, [[1, 2], [1, 0], [1, 0]], atol=1e-12)
+    with pytest.raises(ValueError, match="n must be at most 16"):
+        exact_shapley(len, 17)
+
+
+@pytest.mark.parametrize("method", ["deep", "kernel", "exact"])
+def test_a_linear_model_has_a_closed_form(data, method):
+    x, background = data
+    model = nn.Linear(6, 2)
+    values = shap_values(model, x, background=background, method=method)
+    expected = (x - background.mean(0))[..., None] * model.weight.T  # (N, F, K)
+    np.testing.assert_allclose(values, expected.detach().numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("output", ["logit", "probability"])
+def test_kernel_with_all_coalitions_is_exact(data, output):
+    x, background = data
+    options = {"background": background, "output": output}
+    exact = shap_values(sigmoid_mlp(), x, method="exact", **options)
+    kernel = shap_values(sigmoid_mlp(), x, method="kernel", **options)
+    np.testing.assert_allclose(kernel, exact, atol=1e-8)
+    by_hand = exact_shapley(lambda players: worth(players, x[0], background, output), 6)
+    np.testing.assert_allclose(exact[0], by_hand, atol=1e-6)
+
+
+@torch.no_grad()
+def worth(players, example, background, output):
+    mixed = background.clone()
+    mixed[:, sorted(players)] = example[sorted(players)]
+    scores = sigmoid_mlp()(mixed)
+    return (scores if output == "logit" else scores.softmax(1)).mean(0).numpy()
+
+
+def test_kernel_with_few_coalitions_depends_on_the_seed_alone(data):
+    x, background = data
+    options = {"background": background, "method": "kernel", "samples": 30}
+    np.random.seed(1)
+    state = np.random.get_state()[1].copy()
+    one = shap_values(sigmoid_mlp(), x, seed=1, **options)
+    assert (np.random.get_state()[1] == state).all()
+    np.random.seed(2)
+    np.testing.assert_array_equal(one, shap_values(sigmoid_mlp(), x, seed=1, **options))
+    assert not np.array_equal(one, shap_values(sigmoid_mlp(), x, seed=2, **options))
+
+
+def test_deep_is_exact_where_features_do_not_interact(data):
+    x, background = data
+    model = sigmoid_mlp()
+    with torch.no_grad():  # each hidden neuron sees one feature
+        model.fc1.weight *= torch.eye(8, 6)
+    deep, exact = (
+        shap_values(model, x, background=background, method=method) for method in ("deep", "exact")
+    )
+    np.testing.assert_allclose(deep, exact, atol=1e-9)
+    model = sigmoid_mlp()
+    with torch.no_grad():
+        model.fc1.weight *= 10
+    deep, exact = (
+        shap_values(model, x, background=background, method=method) for method in ("deep", "exact")
+    )
+    assert np.abs(deep - exact).max() > 0.01  # and not otherwise
+
+
+@pytest.mark.parametrize("last", [nn.Sigmoid(), nn.Softmax(1)])
+def test_logits_are_taken_before_the_last_squashing(data, last):
+    x, background = data
+    scores = sigmoid_mlp()
+    ending = nn.Sequential(copy.deepcopy(scores), last)
+    options = {"background": background, "method": "exact"}
+    np.testing.assert_array_equal(
+        shap_values(ending, x, output="logit", **options), shap_values(scores, x, **options)
+    )
+    found = shap_values(ending, x, output="probability", **options)
+    expected = ending(x) - ending(background).mean(0)
+    np.testing.assert_allclose(found.sum(1), expected.detach().numpy(), atol=1e-6)
+
+
+def test_a_feature_that_is_cut_off_gets_nothing_and_the_model_stays_as_it_was(data):
+    x, background = data
+    model = sigmoid_mlp(output="sigmoid").train()
+    keep = torch.ones(8, 6, dtype=torch.bool)
+    keep[:, 2] = False
+    apply_masks(model, Masks({"fc1.weight": keep}))
+    model(x).sum().backward()
+    before = copy.deepcopy(model.state_dict())
+    grads = {name: p.grad.clone() for name, p in model.named_parameters()}
+    for method in ("deep", "kernel", "exact"):
+        values = shap_values(model, x, background=background, method=method, output="probability")
+        assert np.abs(values[:, 2]).max() < 1e-12
+        assert np.abs(values).max(axis=(0, 2))[[0, 1, 3, 4, 5]].min() > 1e-4
+    assert model.training
+    assert list(model.state_dict()) == list(before)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert all(torch.equal(grads[name], p.grad) for name, p in model.named_parameters())
+    assert not any(module._forward_hooks or module._backward_hooks for module in model.modules())
+
+
+def test_images_are_explained_pixel_by_pixel():
+    model = build_model("lenet", dataset="digits", image_size=28)
+    x = torch.randn(6, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    values = shap_values(model, x[:2], background=x[2:])
+    assert values.shape == (2, 784, 10)
+    assert additivity_gap(values, model, x[:2], background=x[2:]).max() < 1e-6
+
+
+def test_shap_alone_would_explain_a_softmax_wrongly_and_add_up(data):
+    import shap
+
+    x, background = data
+    model = nn.Sequential(nn.Linear(6, 2, bias=False), nn.Softmax(1)).double()
+    with torch.no_grad():
+        model[0].weight.zero_()[[0, 1], [1, 0]] = 1.0  # feature 0 moves score 1, feature 1 score 0
+    options = {"background": background, "output": "probability"}
+    with pytest.raises(ValueError, match="no rule for a softmax"):
+        shap_values(model, x, method="deep", **options)
+    theirs = shap.DeepExplainer(model.eval(), background.double()).shap_values(x.double())
+    assert additivity_gap(theirs, model, x, **options).max() < 1e-6
+    exact = shap_values(model, x, method="exact", **options)
+    np.testing.assert_allclose(exact[:, 0, 0], -exact[:, 0, 1], atol=1e-12)  # both probabilities
+    assert np.abs(exact[:, 0, 0]).max() > 0.1
+    assert np.abs(theirs[:, 0, 0]).max() == 0
+
+
+class UsedTwice(nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.first, self.last, self.act = nn.Linear(6, 4), nn.Linear(4, outputs), nn.Tanh()
+
+    def forward(self, x):
+        return self.act(self.last(self.act(self.first(3 * x))))
+
+
+def test_what_deep_cannot_do_is_an_error(data):
+    x, background = data
+    with pytest.raises(FloatingPointError, match="must add up"):
+        shap_values(UsedTwice(4), x, background=background)
+    with pytest.raises(ValueError, match="each of its layers once"):
+        shap_values(UsedTwice(2), x, background=background)
+    assert shap_values(UsedTwice(2), x, background=background, method="exact").shape == (12, 6, 2)
+    with pytest.raises(ValueError, match="no rule for a layer Softsign"):
+        shap_values(nn.Sequential(nn.Linear(6, 2), nn.Softsign()), x, background=background)
+
+
+def test_bad_input_is_named(data):
+    x, background = data
+    wide = torch.zeros(3, 15)
+    with pytest.raises(ValueError, match="at most 14 features"):
+        shap_values(nn.Linear(15, 1), wide, background=wide, method="exact")
+    with pytest.raises(ValueError, match=r"shape of those of x, \(6,\); got \(15,\)"):
+        shap_values(sigmoid_mlp(), x, background=wide)
+    with pytest.raises(ValueError, match=r"background must have shape .* N >= 1"):
+        shap_values(sigmoid_mlp(), x, background=background[:0])
+    with pytest.raises(ValueError, match="x must be finite"):
+        shap_values(sigmoid_mlp(), x / 0, background=background)
+    with pytest.raises(ValueError, match="Did you mean 'kernel'"):
+        shap_values(sigmoid_mlp(), x, background=background, method="kernal")
+    with pytest.raises(ValueError, match="x must fit the model"):
+        shap_values(MLP([5, 2]), x, background=background)
+
+
+def test_global_importance_by_hand():
+    values = np.array([[[1, 0], [-2, 4]], [[-3, 0], [0, 0]]], dtype=float)  # (2, 2, 2)
+    np.testing.assert_allclose(global_importance(values), [1, 1.5])
+    np.testing.assert_allclose(global_importance(values, per_class=True), [[2, 0], [1, 2]])
+    np.testing.assert_allclose(global_importance(values, normalise=True), [0.4, 0.6])
+    assert global_importance(0 * values, normalise=True).tolist() == [0, 0]
+
+
+def spread(scales, *, n=40, seed=0):
+    scales = np.asarray(scales, dtype=float)
+    return np.random.default_rng(seed).normal(size=(n, len(scales), 1)) * scales[:, None]
+
+
+def test_agreement_is_scipys_of_the_importances():
+    a, b = spread([1, 2, 3, 4, 5], seed=1), spread([2, 1, 3, 5, 4], seed=2)
+    p, q = global_importance(a), global_importance(b)
+    found = rank_agreement(a, b, k=2, resamples=50).set_index("statistic")
+    assert found.loc["spearman", "value"] == pytest.approx(stats.spearmanr(p, q).statistic)
+    assert found.loc["kendall", "value"] == pytest.approx(stats.kendalltau(p, q).statistic)
+    both = set(p.argsort()[-2:]) & set(q.argsort()[-2:])
+    assert found.loc["top_k", "value"] == pytest.approx(len(both) / 2)
+    assert (found["low"] <= found["high"]).all()
+    assert found["examples"].eq(40).all()
+
+
+def test_opposite_rankings_and_ties():
+    a = np.abs(spread([1, 10, 100, 1000]))
+    found = rank_agreement(a, a[:, ::-1], k=2)
+    np.testing.assert_allclose(found["value"], [-1, -1, 0], atol=1e-12)
+    tied = np.ones((5, 4, 1))
+    tied[:, 0] = 2  # one first, three tied for the second place
+    other = np.array([4.0, 3, 2, 1])[None, :, None] * np.ones((5, 1, 1))
+    overlap = rank_agreement(tied, other, k=2)["value"][2]
+    assert overlap == pytest.approx((1 + 1 / 3) / 2)
+    assert rank_agreement(tied, tied, k=2)["value"].tolist() == pytest.approx([1, 1, 1])
+
+
+def test_more_examples_narrow_the_interval():
+    widths = []
+    for n in (20, 500):
+        a, b = spread(range(4, 12), n=n, seed=3), spread(range(4, 12), n=n, seed=4)
+        frame = rank_agreement(a, b, k=3, resamples=200)
+        widths.append((frame["high"] - frame["low"])[0])
+    assert widths[1] < widths[0] / 2
+
+
+def test_without_a_ranking_there_is_nan():
+    frame = rank_agreement(np.zeros((5, 3, 1)), spread([1, 2, 3], n=5), k=1, resamples=5)
+    assert frame[["value", "low", "high"]][:2].isna().all().all()
+    with pytest.raises(ValueError, match="k must be at most the number of features, 3"):
+        rank_agreement(spread([1, 2, 3]), spread([1, 2, 3]), k=4)
+    with pytest.raises(ValueError, match="b must have shape"):
+        rank_agreement(spread([1, 2, 3]), spread([1, 2]), k=1)
