@@ -124,7 +124,8 @@ def rank_agreement(
 
 def _agree(p: np.ndarray, q: np.ndarray, k: int) -> tuple[float, float, float]:
     """Spearman's and Kendall's correlation and the overlap of the top `k` of two vectors (F,)."""
-    p, q = (stats.rankdata(np.round(v, 12)) for v in (p, q))  # sums in another order stay ties
+    # what differs by rounding alone is tied: features that are cut off have 0 or 1e-17
+    p, q = (stats.rankdata(np.round(v / (v.max() or 1), 10)) for v in (p, q))
     if np.ptp(p) == 0 or np.ptp(q) == 0:
         rho = tau = math.nan
     else:

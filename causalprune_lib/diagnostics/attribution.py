@@ -65,7 +65,8 @@ def shap_values(
         "deep": fast, for networks of layers that shap knows (linear, convolution, batch
         normalisation, pooling, the usual activations), each used once in a pass. It is not the
         Shapley value of a network with interactions, but adds up. "kernel": any network; all
-        coalitions where they are few, else a sample. "exact": every coalition, up to 14 features.
+        coalitions where they are few, else a sample. "exact": every coalition, up to 14 features;
+        up to 9 it is also the fastest.
     output : {"logit", "probability"}
         What is explained. For a chain that ends in a sigmoid or a softmax: what goes into it, or
         what comes out. For any other network: what it returns, or the softmax of that (K = 1: the

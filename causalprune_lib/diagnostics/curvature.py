@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 METHODS = ("lanczos", "pyhessian", "hessian-eigenthings")
-DENSE_BELOW = 64  # coordinates: here the whole matrix costs no more than Lanczos
+DENSE_BELOW = 40  # coordinates: here the whole matrix costs no more than Lanczos
 
 
 @dataclass(frozen=True, eq=False)

@@ -130,10 +130,10 @@ def rescale_relu(model: nn.Module, first: str, second: str, c: float) -> nn.Modu
     """A copy of `model` that computes the same function with other weights.
 
     Weights and biases of the layer `first` are multiplied by c, the weights of `second` divided by
-    it. For c > 0, relu(c z) = c relu(z), so the output is unchanged where everything between the two
-    layers treats its input so: ReLU, max- or mean-pooling, flattening, dropout, and no other path
-    around them. Not batch normalisation, sigmoid or tanh. The Hessian changes: a minimum can be made
-    as sharp as one likes.
+    it. For c > 0, relu(c z) = c relu(z), so the output is unchanged where all that stands between
+    the two layers treats its input so: ReLU, max- or mean-pooling, flattening, dropout; not batch
+    normalisation, sigmoid or tanh; and where no other path leads around them. The Hessian changes:
+    a minimum can be made as sharp as one likes.
 
     Parameters
     ----------
@@ -179,8 +179,8 @@ def sam_step(
     """One step of sharpness-aware minimisation on `batch` = (x, y); returns the loss before it.
 
     The weights go up the gradient g by rho g / |g|, the gradient is taken there, the weights come
-    back, and `optimizer` steps with that gradient. Costs two steps. Weights with a live mask have no
-    gradient and stay pruned. Batch normalisation sees the batch twice.
+    back, and `optimizer` steps with that gradient. Costs two steps. Weights with a live mask have
+    no gradient and stay pruned. Batch normalisation sees the batch twice.
 
     Examples
     --------

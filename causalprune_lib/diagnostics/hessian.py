@@ -49,7 +49,8 @@ class HessianOperator:
     Raises
     ------
     ValueError
-        As for `Objective`; also where no weight is left, and in a product for a loss that cannot be differentiated twice.
+        As for `Objective`; also where no weight is left, and in a product where model or loss
+        cannot be differentiated twice.
     FloatingPointError
         In a product: a loss, gradient or product that is not finite.
 

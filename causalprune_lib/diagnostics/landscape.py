@@ -1,10 +1,10 @@
 """The loss around a minimum, along one or two random directions.
 
-Figures 4 and 5 of the causal pruning paper show f(theta + alpha u1 + beta u2) for alpha and beta in
-(-1, 1), with filter-normalised u1 and u2 and the height as log(1 + f) (appendix B, after Li et al.,
-NeurIPS 2018). Two directions out of n show little of a landscape: `flatness.py` says how sharp it is
-on average over many. `filter_normalised_directions`, `perturbation_flatness` and `rescale_relu` can
-be imported from here.
+Figures 4 and 5 of the causal pruning paper show f(theta + alpha u1 + beta u2) for alpha and beta
+in (-1, 1), with filter-normalised u1 and u2 and the height as log(1 + f) (appendix B, after Li et
+al., NeurIPS 2018). Two directions out of n show little of a landscape: `flatness.py` says how sharp
+it is on average over many. Directions are made in `directions.py`; its names and those of
+`flatness.py` can be imported from here.
 """
 
 from __future__ import annotations
@@ -179,9 +179,8 @@ def loss_surface(
     --------
     >>> model = nn.Linear(2, 1, bias=False)
     >>> batch = (torch.eye(2), torch.zeros(2, 1))
-    >>> surface = loss_surface(
-    ...     model, nn.functional.mse_loss, [batch], directions=torch.eye(2), points=3, progress=False
-    ... )
+    >>> options = {"directions": torch.eye(2), "points": 3, "progress": False}
+    >>> surface = loss_surface(model, nn.functional.mse_loss, [batch], **options)
     >>> bool(torch.isclose(surface.loss[1, 1], model.weight.double().square().mean()))
     True
     """
@@ -209,9 +208,7 @@ def _prepare(
     directions = directions.to(objective.theta)
     moved = int((directions[:, ~objective.kept] != 0).any(0).sum())
     if moved:
-        raise ValueError(
-            f"directions must be zero where weights are pruned; got {moved} that move."
-        )
+        raise ValueError(f"directions must be zero at pruned weights; {moved} of them would move.")
     return objective, directions
 
 

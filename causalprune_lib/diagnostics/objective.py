@@ -103,7 +103,7 @@ class Objective:
         self._names = {name: known_as[id(parameter)] for name, parameter in live.items()}
         chosen = set(self._names.values())
         self._fixed = {
-            name: self._cast(tensor.detach())
+            name: self._cast(tensor.detach().clone())
             for name, tensor in (*model.named_parameters(), *model.named_buffers())
             if name not in chosen
         }

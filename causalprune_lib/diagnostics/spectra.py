@@ -90,8 +90,8 @@ def layer_spectra(
     model : nn.Module
         Any network; it is only read. Masked weights count as the zeros that they are.
     min_eigenvalues : int
-        A layer with fewer eigenvalues above 1e-5 is not fitted. 8 is WeightWatcher's own limit;
-        its authors would rather have 50.
+        A layer with fewer eigenvalues above 1e-5 is not fitted. 8, the default and the least, is
+        WeightWatcher's own limit; a remark in its code says "really 50".
     interval : bool
         Adds the columns `alpha_low` and `alpha_high` from `alpha_interval`, with `level`,
         `resamples` and `seed`.
@@ -104,9 +104,9 @@ def layer_spectra(
           are above 1e-5;
         - `in_fit`, eigenvalues in the tail; `pl_alpha`, its exponent; `sigma`, the standard error
           if `xmin` were known; `xmin`, where the tail begins; `D`, the Kolmogorov-Smirnov distance;
-        - `alpha_weighted` = pl_alpha log10(lambda_max), of W^T W, not over N (for a convolution:
-          half of that);
-          `log_alpha_norm` = log10 of the sum of lambda^pl_alpha;
+        - `alpha_weighted` = pl_alpha log10(lambda_max), `log_alpha_norm` = log10 of the sum of
+          lambda^pl_alpha, with the eigenvalues of W^T W, not over N (for a convolution: half of
+          them);
         - `log_norm` = log10 of the sum of the eigenvalues, `log_spectral_norm` =
           log10(lambda_max), `stable_rank` = sum / lambda_max;
         - `warning`: "over-trained" for pl_alpha < 2, "under-trained" for > 6, else empty;
@@ -122,9 +122,9 @@ def layer_spectra(
     Notes
     -----
     WeightWatcher itself gives -1 for a failed fit and "over-trained" with it, leaves out small
-    layers without a word, and takes one slice of a 1-D convolution for all. Here such layers have
-    NaN and a reason. The scale of the weights moves `alpha_weighted`, and through the limit of 1e-5
-    also which eigenvalues are fitted, but not an exponent fitted to the same ones.
+    layers without a word, and of a 1-D convolution keeps only the largest few eigenvalues. Here
+    such layers have NaN and a reason. The scale of the weights moves `alpha_weighted`, and through
+    that limit of 1e-5 also which eigenvalues are fitted, but no exponent fitted to the same ones.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def layer_spectra(
     >>> frame["pl_alpha"].tolist(), frame["reason"].tolist()[0]
     ([nan, nan], '6 eigenvalues above 1e-05; a fit needs 8')
     """
-    check_int("min_eigenvalues", min_eigenvalues, minimum=2)
+    check_int("min_eigenvalues", min_eigenvalues, minimum=8)
     weights = ParameterLayout.of(model).tensors(model)  # masks applied
     for name, weight in weights.items():
         check_finite(f"weight {name!r}", weight)
@@ -213,13 +213,11 @@ def _weightwatcher(weights: Mapping[str, torch.Tensor]) -> dict[str, dict[str, o
 def _undisturbed() -> Iterator[None]:
     """Put back what importing and running WeightWatcher changes in the rest of the program.
 
-    It installs a handler of the root logger, silences all warnings of the process, prints, and may
-    draw from NumPy's global generator.
+    It installs a handler of the root logger, silences all warnings of the process, and prints.
     """
     waste = io.StringIO()
     loggers = [logging.getLogger(name) for name in (None, "weightwatcher", "matplotlib")]
     before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
-    state = np.random.get_state()
     try:
         with warnings.catch_warnings(), redirect_stdout(waste), redirect_stderr(waste):
             warnings.simplefilter("ignore")
@@ -228,4 +226,3 @@ def _undisturbed() -> Iterator[None]:
         for logger, level, handlers in before:
             logger.setLevel(level)
             logger.handlers[:] = handlers
-        np.random.set_state(state)

@@ -1,4 +1,4 @@
-"""Nearest neighbours of delay vectors by comparing all pairs: on a GPU, and where ranks do not help.
+"""Nearest neighbours of delay vectors by comparing all pairs: for a GPU, or where ranks fail.
 
 All pairs at one time distance s = j - i are one subtraction of a shifted copy of the series, and
 each pair serves both its ends. Time distances go in blocks; a block only leaves behind the smallest
@@ -19,29 +19,31 @@ from causalprune_lib.dynamics.buffers import Buffers, Lowest, square_of_differen
 BLOCK = 6  # time distances per block
 
 
-def blocks_bytes(n_points: int, span: int) -> int:
-    """Bytes that one series needs here, with `span` = (dim - 1) lag."""
-    return 8 * (n_points + span + 2 * BLOCK) * (2 * BLOCK + span + 13)
-
-
 class BlockSearch:
     """A search with fixed settings; see `NeighbourSearch`, whose call it shares.
 
     Examples
     --------
-    >>> search = BlockSearch(n_points=5, dim=1, lag=1, theiler=0)
+    >>> search = BlockSearch(n_points=5, dim=1, lag=1, theiler=0, ties="first", memory=Buffers())
     >>> index, squared = search(torch.tensor([0.0, 3.0, 1.0, 3.5, 0.2])[:, None].double())
     >>> index[:, 0].tolist()
     [4, 3, 4, 1, 0]
     """
 
-    def __init__(self, *, n_points: int, dim: int, lag: int, theiler: int, ties: str = "first"):
+    def __init__(
+        self, *, n_points: int, dim: int, lag: int, theiler: int, ties: str, memory: Buffers
+    ):
         self.n_points, self.dim, self.lag, self.theiler = n_points, dim, lag, theiler
         self.ties, self.span, self.block = ties, (dim - 1) * lag, BLOCK
         few = n_points <= 255 * BLOCK
         self._count_type = torch.uint8 if few else torch.int32  # holds the number of a block
-        self._buffer = Buffers().get
+        self._buffer = memory.get
         self._laid_out_for: tuple | None = None
+
+    @property
+    def bytes_per_series(self) -> int:
+        """Working memory that one series of a batch takes."""
+        return 8 * (self.n_points + self.span + 2 * BLOCK) * (2 * BLOCK + self.span + 13)
 
     def __call__(
         self, x: torch.Tensor, *, skip_zero: bool = False

@@ -6,6 +6,8 @@ Nothing here knows about series or exponents.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -15,22 +17,61 @@ square_of_difference = torch.ops.aten.mse_loss.out
 
 
 class Buffers:
-    """Named pieces of uninitialised float64 memory, handed out again and again.
+    """Named pieces of uninitialised memory, handed out again and again.
 
     Fresh memory comes from the operating system page by page, which costs more than the arithmetic
     done on it here.
     """
 
     def __init__(self) -> None:
-        self._held: dict[str, torch.Tensor] = {}
+        self._held: dict[tuple[str, torch.dtype], torch.Tensor] = {}
+        self._parts: dict[str, Buffers] = {}
 
     def get(self, name: str, like: torch.Tensor, *shape: int, dtype=torch.float64) -> torch.Tensor:
         """A tensor of this shape on the device of `like`; overwrites the last one of this name."""
         size = math.prod(shape)
-        held = self._held.get(name)
+        held = self._held.get((name, dtype))
         if held is None or held.numel() < size or held.device != like.device:
-            held = self._held[name] = torch.empty(size, dtype=dtype, device=like.device)
+            held = torch.empty(size, dtype=dtype, device=like.device)
+            self._held[name, dtype] = held
         return held[:size].view(shape)
+
+    def part(self, name: str) -> Buffers:
+        """Buffers with names of their own, kept with these."""
+        return self._parts.setdefault(name, Buffers())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, parts included."""
+        own = sum(tensor.nbytes for tensor in self._held.values())
+        return own + sum(part.nbytes for part in self._parts.values())
+
+
+_SPARE: list[Buffers] = []  # appending and popping are safe between threads
+KEPT_BYTES = 256 * 2**20
+
+
+@contextmanager
+def spare_buffers(device: torch.device) -> Iterator[Buffers]:
+    """Buffers for the time of a `with` block: those of an earlier call where there are any.
+
+    At most 256 MiB are kept between calls, and none on a GPU, where PyTorch does so itself.
+
+    Examples
+    --------
+    >>> with spare_buffers(torch.device("cpu")) as first:
+    ...     _ = first.get("x", torch.empty(0), 10)
+    >>> with spare_buffers(torch.device("cpu")) as second:
+    ...     second is first
+    True
+    """
+    try:
+        buffers = _SPARE.pop() if device.type == "cpu" else Buffers()
+    except IndexError:
+        buffers = Buffers()
+    yield buffers
+    if device.type == "cpu" and sum(b.nbytes for b in [*_SPARE, buffers]) <= KEPT_BYTES:
+        _SPARE.append(buffers)
 
 
 class Lowest:

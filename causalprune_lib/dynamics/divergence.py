@@ -26,7 +26,7 @@ import math
 import torch
 
 from causalprune_lib.dynamics.buffers import Buffers, square_of_difference
-from causalprune_lib.dynamics.neighbours import NeighbourSearch, search_bytes
+from causalprune_lib.dynamics.neighbours import NeighbourSearch
 
 CONVENTIONS = ("embedded", "tisean")
 # Why there is no number, by code.
@@ -52,6 +52,8 @@ class DivergenceCurves:
         Embedding dimension, delay, Theiler window and number of steps to follow.
     convention : {"embedded", "tisean"}
         See the top of this file.
+    memory : Buffers, optional
+        Where to work; by default memory of its own.
 
     Examples
     --------
@@ -67,23 +69,37 @@ class DivergenceCurves:
     """
 
     def __init__(
-        self, width: int, *, dim: int, lag: int, theiler: int, horizon: int, convention: str
+        self,
+        width: int,
+        *,
+        dim: int,
+        lag: int,
+        theiler: int,
+        horizon: int,
+        convention: str,
+        memory: Buffers | None = None,
     ):
+        memory = Buffers() if memory is None else memory
         self.dim, self.lag, self.theiler, self.horizon = dim, lag, theiler, horizon
         self.span = (dim - 1) * lag
         self.n_points = width - self.span - horizon  # M, vectors that can be followed
         self.convention = convention
         ties = "last" if convention == "tisean" else "first"
         self.search = NeighbourSearch(
-            n_points=self.n_points, dim=dim, lag=lag, theiler=theiler, ties=ties
+            n_points=self.n_points,
+            dim=dim,
+            lag=lag,
+            theiler=theiler,
+            ties=ties,
+            memory=memory.part("search"),
         )
-        self._buffer = Buffers().get
+        self._buffer = memory.get
 
     @property
     def bytes_per_window(self) -> int:
         """Working memory that one window of a batch takes."""
-        followed = 8 * self.n_points * (3 * self.horizon + 2 * self.span + 12)
-        return search_bytes(self.n_points, dim=self.dim, lag=self.lag) + followed
+        followed = 8 * self.n_points * (2 * self.horizon + self.span + 9)
+        return self.search.bytes_per_series + followed
 
     def __call__(self, windows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Curves of `windows` (B, W).
@@ -108,6 +124,10 @@ class DivergenceCurves:
             x.masked_fill_(unusable, 0.0)
             low, high = (bound.masked_fill(unusable, 0.0) for bound in (low, high))
         log_unit = self._rescale(x, low, high)
+        if bool((code != ESTIMATED).any()):  # a ramp in their place costs the search the least
+            x[:, code != ESTIMATED] = torch.linspace(0, 1, len(x), dtype=x.dtype, device=x.device)[
+                :, None
+            ]
 
         index, squared = self.search(x)
         repeats = squared.amin(0) == 0  # some vector occurs twice

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from causalprune_lib._validation import check_choice, check_int
+from causalprune_lib.dynamics.buffers import Buffers, spare_buffers
 from causalprune_lib.dynamics.chunks import in_chunks, rows
 from causalprune_lib.dynamics.divergence import (
     CONVENTIONS,
@@ -161,20 +162,21 @@ def largest_lyapunov(
     if width >= needed and n > 0:
 
         def curves_of(spans: Iterable[tuple[int, int]]) -> None:
-            curves = settings()
-            for start, stop in spans:
-                found = curves(rows(x, start, stop).to(torch.float64))
-                for whole, part in zip((divergence, counts, code), found, strict=True):
-                    whole[start:stop] = part
+            with spare_buffers(device) as memory:
+                curves = settings(memory)
+                for start, stop in spans:
+                    found = curves(rows(x, start, stop).to(torch.float64))
+                    for whole, part in zip((divergence, counts, code), found, strict=True):
+                        whole[start:stop] = part
 
-        def settings() -> DivergenceCurves:
+        def settings(memory: Buffers) -> DivergenceCurves:
             options = {"dim": dim, "lag": lag, "theiler": theiler, "horizon": horizon}
-            return DivergenceCurves(width, convention=convention, **options)
+            return DivergenceCurves(width, convention=convention, memory=memory, **options)
 
         in_chunks(
             curves_of,
             n,
-            bytes_each=settings().bytes_per_window,
+            bytes_each=settings(Buffers()).bytes_per_window,
             chunk_bytes=chunk_bytes,
             device=device,
         )

@@ -14,16 +14,12 @@ from __future__ import annotations
 
 import torch
 
-from causalprune_lib.dynamics.blocks import BlockSearch, blocks_bytes
+from causalprune_lib.dynamics.blocks import BlockSearch
 from causalprune_lib.dynamics.buffers import Buffers
-from causalprune_lib.dynamics.ranks import RankedSearch, ranks_bytes
+from causalprune_lib.dynamics.ranks import RankedSearch
 
-MOST_LEFT_OVER = 1 / 4  # share of the vectors; if ranks settle fewer, all pairs cost less
-
-
-def search_bytes(n_points: int, *, dim: int, lag: int) -> int:
-    """Bytes that one series needs during the search."""
-    return ranks_bytes(n_points, dim, lag) + blocks_bytes(n_points, (dim - 1) * lag)
+MOST_LEFT = 1 / 4  # share of the vectors; where ranks leave more, comparing all pairs costs less
+PARTS = 4  # in which the series then go, to take less memory
 
 
 class NeighbourSearch:
@@ -39,6 +35,8 @@ class NeighbourSearch:
         Pairs with |i - j| <= theiler are left out.
     ties : {"first", "last"}
         Which j wins among equally near ones: the earliest or the latest in time.
+    memory : Buffers, optional
+        Where to work; by default memory of its own.
 
     Examples
     --------
@@ -48,11 +46,31 @@ class NeighbourSearch:
     [4, 3, 4, 1, 0]
     """
 
-    def __init__(self, *, n_points: int, dim: int, lag: int, theiler: int, ties: str = "first"):
+    def __init__(
+        self,
+        *,
+        n_points: int,
+        dim: int,
+        lag: int,
+        theiler: int,
+        ties: str = "first",
+        memory: Buffers | None = None,
+    ):
+        memory = Buffers() if memory is None else memory
         settings = {"n_points": n_points, "dim": dim, "lag": lag, "theiler": theiler, "ties": ties}
-        self.n_points = n_points
-        self.ranked, self.by_blocks = RankedSearch(**settings), BlockSearch(**settings)
-        self._buffer = Buffers().get
+        self.n_points, self._buffer = n_points, memory.get
+        self.ranked = RankedSearch(**settings, memory=memory.part("ranks"))
+        self.by_blocks = BlockSearch(**settings, memory=memory.part("blocks"))
+
+    @property
+    def bytes_per_series(self) -> int:
+        """Working memory that one series of a batch takes."""
+        all_pairs = self.by_blocks.bytes_per_series
+        if not self.ranked.promising:
+            return all_pairs
+        return max(
+            all_pairs, self.ranked.bytes_per_series + 16 * self.n_points + all_pairs // PARTS
+        )
 
     def __call__(
         self, x: torch.Tensor, *, skip_zero: bool = False
@@ -82,7 +100,10 @@ class NeighbourSearch:
         index = self._buffer("index", x, *shape, dtype=torch.int64)
         squared = self._buffer("squared", x, *shape)
         left = self.ranked(x, index, squared, skip_zero=skip_zero)
-        if len(left) > MOST_LEFT_OVER * index.numel():
-            return self.by_blocks(x, skip_zero=skip_zero)
-        self.ranked.compare_with_all(x, left, index, squared, skip_zero=skip_zero)
+        if len(left) <= MOST_LEFT * index.numel():
+            self.ranked.compare_with_all(x, left, index, squared, skip_zero=skip_zero)
+            return index, squared
+        for some in torch.arange(x.shape[1]).tensor_split(PARTS):
+            found = self.by_blocks(x[:, some], skip_zero=skip_zero)
+            index[:, some], squared[:, some] = found
         return index, squared

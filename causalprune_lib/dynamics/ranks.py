@@ -21,13 +21,9 @@ import torch
 from causalprune_lib.dynamics.buffers import Buffers, square_of_difference
 
 BLOCK = 8  # ranks between two looks at what is still open
-FEW = 16  # open vectors per series, on average, at which others do the rest faster
+FEW = 16  # vectors per series, on average, that cost less to compare with all than a BLOCK more
+WORTHWHILE = 1 / 6  # of all ranks; beyond, comparing all pairs costs less
 PAIRS_AT_ONCE = 2**17  # when comparing with all, beyond the memory of a series
-
-
-def ranks_bytes(n_points: int, dim: int, lag: int) -> int:
-    """Bytes that one series needs here."""
-    return 8 * (n_points * (BLOCK + dim + 13) + (dim - 1) * lag)
 
 
 class RankedSearch:
@@ -35,7 +31,7 @@ class RankedSearch:
 
     Examples
     --------
-    >>> search = RankedSearch(n_points=5, dim=1, lag=1, theiler=0, ties="first")
+    >>> search = RankedSearch(n_points=5, dim=1, lag=1, theiler=0, ties="first", memory=Buffers())
     >>> x = torch.tensor([0.0, 3.0, 1.0, 3.5, 0.2])[:, None].double()
     >>> index, squared = torch.zeros(5, 1, dtype=torch.int64), torch.zeros(5, 1).double()
     >>> search(x, index, squared, skip_zero=False)
@@ -44,11 +40,18 @@ class RankedSearch:
     [4, 3, 4, 1, 0]
     """
 
-    def __init__(self, *, n_points: int, dim: int, lag: int, theiler: int, ties: str):
+    def __init__(
+        self, *, n_points: int, dim: int, lag: int, theiler: int, ties: str, memory: Buffers
+    ):
         self.n_points, self.dim, self.lag, self.theiler = n_points, dim, lag, theiler
         self.ties = ties
         self._codes = np.min_scalar_type(n_points + theiler)  # so that differences may wrap around
-        self._held = Buffers()
+        self._held = memory
+
+    @property
+    def bytes_per_series(self) -> int:
+        """Working memory that one series of a batch takes."""
+        return 8 * (self.n_points * (BLOCK + self.dim + 13) + (self.dim - 1) * self.lag)
 
     @property
     def promising(self) -> bool:
@@ -57,7 +60,7 @@ class RankedSearch:
         M points of noise have their neighbours within about M^(1 - 1/dim) ranks.
         """
         m = self.n_points
-        return 1.2 * m ** (1 - 1 / self.dim) + self.theiler <= m / 6
+        return 1.2 * m ** (1 - 1 / self.dim) + self.theiler <= WORTHWHILE * m
 
     def __call__(
         self, x: torch.Tensor, index: torch.Tensor, squared: torch.Tensor, *, skip_zero: bool
@@ -73,22 +76,21 @@ class RankedSearch:
         m = self.n_points
         place, code, coordinates = self._sorted(x)
         best, before = self._get("best", x), self._get("before", x)
-        name = self._get("name", x, dtype=self._codes)
+        name = self._get_codes("name", x)
         best.fill(math.inf)
         name.fill(0)
-        reach = 0
+        reach, farthest = 0, min(m - 1, max(BLOCK, math.ceil(WORTHWHILE * m)))
         while True:
-            ranks = range(reach + 1, min(reach + 1 + BLOCK, m))
+            ranks = range(reach + 1, min(reach + BLOCK, m - 1) + 1)
             np.copyto(before, best)
             distances = self._distances(x, ranks, code, coordinates, skip_zero)
             for r, distance in zip(ranks, distances, strict=True):
                 np.minimum(best[:-r], distance, out=best[:-r])
                 np.minimum(best[r:], distance, out=best[r:])
             self._name(x, ranks, distances, best, before, code, name)
-            reach = ranks[-1] if ranks else reach
+            reach += len(ranks)
             is_open = self._still_open(x, reach, coordinates[0], best)
-            n_open = np.count_nonzero(is_open)
-            if n_open <= FEW * x.shape[1] or reach >= min(m - 1, max(BLOCK, m // 4)):
+            if np.count_nonzero(is_open) <= FEW * x.shape[1] or reach >= farthest:
                 break
         # From code to number; what wraps around below zero is open.
         number = np.subtract(m, name, dtype=np.int64) if self.ties == "first" else name - 1
@@ -96,19 +98,22 @@ class RankedSearch:
         squared.numpy().reshape(-1)[place] = best
         return torch.from_numpy(place[is_open])
 
-    def _get(self, name: str, x: torch.Tensor, *lead: int, dtype=np.float64) -> np.ndarray:
-        size = (*lead, self.n_points, x.shape[1])
-        return self._held.get(name, x, *size, dtype=getattr(torch, np.dtype(dtype).name)).numpy()
+    def _get(self, name: str, x: torch.Tensor, *lead: int, dtype=torch.float64) -> np.ndarray:
+        return self._held.get(name, x, *lead, self.n_points, x.shape[1], dtype=dtype).numpy()
+
+    def _get_codes(self, name: str, x: torch.Tensor) -> np.ndarray:
+        signed = {1: torch.int8, 2: torch.int16, 4: torch.int32}[self._codes.itemsize]
+        return self._get(name, x, dtype=signed).view(self._codes)
 
     def _sorted(self, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
         """By rank: position i * B + b, code of i, and the coordinates of the vectors, (M, B)."""
         m, n_series = self.n_points, x.shape[1]
         order = np.ascontiguousarray(x[:m].numpy().T).argsort(1)  # (B, M)
-        place = self._get("place", x, dtype=np.int64)
+        place = self._get("place", x, dtype=torch.int64)
         np.multiply(order.T, n_series, out=place)
         place += np.arange(n_series)
         # The neighbour to keep among equally near ones has the largest code; 0 stands for none.
-        code = self._get("code", x, dtype=self._codes)
+        code = self._get_codes("code", x)
         codes = np.arange(m, 0, -1) if self.ties == "first" else np.arange(1, m + 1)
         np.copyto(code, codes.astype(self._codes)[order].T)
         coordinates = []
@@ -122,7 +127,7 @@ class RankedSearch:
 
     def _distances(self, x, ranks, code, coordinates, skip_zero) -> list[np.ndarray]:
         """For each r: squared distances (M-r, B) of the vectors of ranks n and n + r."""
-        hits, gaps = self._get("hit", x, dtype=bool), self._get("gap", x, dtype=self._codes)
+        hits, gaps = self._get("hit", x, dtype=torch.bool), self._get_codes("gap", x)
         squares = self._get("square", x)
         distances = []
         for r, whole in zip(ranks, self._get("distances", x, BLOCK), strict=False):
@@ -147,7 +152,7 @@ class RankedSearch:
 
     def _name(self, x, ranks, distances, best, before, code, name) -> None:
         """Set `name` to the largest code of the vectors found at distance `best`."""
-        hits, found = self._get("hit", x, dtype=bool), self._get("gap", x, dtype=self._codes)
+        hits, found = self._get("hit", x, dtype=torch.bool), self._get_codes("gap", x)
         np.less(best, before, out=hits)
         np.copyto(name, 0, where=hits)
         for r, distance in zip(ranks, distances, strict=True):
@@ -160,7 +165,7 @@ class RankedSearch:
 
     def _still_open(self, x, reach, coordinate, best) -> np.ndarray:
         """Which vectors (M, B) may have a neighbour, or one as near, beyond `reach` ranks."""
-        is_open, hits = self._get("open", x, dtype=bool), self._get("hit", x, dtype=bool)
+        is_open, hits = (self._get(name, x, dtype=torch.bool) for name in ("open", "hit"))
         np.isinf(best, out=is_open)
         n = self.n_points - reach - 1
         if n > 0:

@@ -145,6 +145,19 @@ def test_tight_for_a_deep_chain_of_relus():
     assert found.value == 16 == removal_bound(model, other, radius=1).value
 
 
+def test_tight_for_a_bias_that_meets_a_pruned_weight():
+    model = mlp(1, 1, 1, activation="relu")
+    with torch.no_grad():
+        model.fc1.weight.zero_()
+        model.fc1.bias.fill_(5.0)
+        model.fc2.weight.fill_(2.0)
+    other = copy.deepcopy(model)
+    nn.init.zeros_(other.fc2.weight)
+    found = sup_distance(model, other, torch.ones(1, 1, dtype=torch.float64))
+    assert found.value == pytest.approx(10)
+    assert removal_bound(model, other, radius=1).value == pytest.approx(10)
+
+
 def test_a_network_is_at_distance_zero_from_itself():
     model = mlp(3, 5, 2)
     assert removal_bound(model, clone_model(model), radius=2).value == 0

@@ -95,6 +95,16 @@ def test_kernel_with_all_coalitions_is_exact(data, output):
     np.testing.assert_allclose(exact[0], by_hand, atol=1e-6)
 
 
+def test_kernel_keeps_every_feature_also_beyond_ten():
+    model = build_model("mlp", shape=(11,), n_classes=2, hidden=[5], activation="tanh")
+    x = torch.randn(7, 11, generator=torch.Generator().manual_seed(2))
+    kernel, exact = (
+        shap_values(model, x[:2], background=x[2:], method=method) for method in ("kernel", "exact")
+    )
+    np.testing.assert_allclose(kernel, exact, atol=1e-8)
+    assert np.abs(kernel).min() > 0  # shap by default: zero for all but ten
+
+
 @torch.no_grad()
 def worth(players, example, background, output):
     mixed = background.clone()
@@ -265,6 +275,9 @@ def test_opposite_rankings_and_ties():
     overlap = rank_agreement(tied, other, k=2)["value"][2]
     assert overlap == pytest.approx((1 + 1 / 3) / 2)
     assert rank_agreement(tied, tied, k=2)["value"].tolist() == pytest.approx([1, 1, 1])
+    noise = 1e-15 * np.array([0, 1, 2, 3])[:, None]
+    small = rank_agreement(1e-9 * (tied + noise), 1e-9 * (tied - noise), k=2)["value"]
+    assert small.tolist() == pytest.approx([1, 1, 1])
 
 
 def test_more_examples_narrow_the_interval():

@@ -160,6 +160,7 @@ def test_nothing_else_changes():
     assert (np.random.get_state()[1] == state).all()
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert warnings.filters[:] == filters
+    assert ("ignore", None, Warning, None, 0) not in filters  # as WeightWatcher leaves it
     assert logging.getLogger().handlers == handlers
     assert [set(vars(module)) for module in model.modules()] == attributes
     assert model.training
@@ -185,7 +186,9 @@ def test_a_layer_without_a_fit_says_why():
     assert (failed["warning"] == "").all()  # WeightWatcher says "over-trained" of its -1
     assert frame.loc["3", "stable_rank"] == pytest.approx(1)
     assert math.isnan(frame.loc["2.fc2", "stable_rank"])
-    assert layer_spectra(model, min_eigenvalues=6)["reason"].tolist()[4] == ""
+    assert layer_spectra(model, min_eigenvalues=10)["reason"][2].startswith("9 eigenvalues")
+    with pytest.raises(ValueError, match="min_eigenvalues must be >= 8"):
+        layer_spectra(model, min_eigenvalues=6)
 
 
 def test_intervals_are_columns_when_asked_for():

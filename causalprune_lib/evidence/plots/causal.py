@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from causalprune_lib.evidence.intervals import require_columns
-from causalprune_lib.evidence.plots.accuracy import plot_accuracy_vs_sparsity
 from causalprune_lib.evidence.plots.style import (
     BLACK,
     GREY,
@@ -29,6 +28,7 @@ def plot_curves(
     titles: Mapping[str, str] | None = None,
     dense: str = "dense",
     hue: str = "method",
+    banded: Collection[str] = ("causal",),
     points: pd.DataFrame | None = None,
 ) -> np.ndarray:
     """Accuracy against the amount pruned, one panel below the other, with one legend for all.
@@ -44,6 +44,8 @@ def plot_curves(
         What the panels are called.
     dense : str
         See `summary`.
+    banded : collection of str
+        Lines that are drawn with their interval. Of many bands none could be read.
     points : DataFrame, optional
         `panel`, `hue`, `amount` and `mean` of single numbers to mark, such as published ones: large
         open diamonds in the colour of their line.
@@ -65,27 +67,42 @@ def plot_curves(
         )
     for ax, name in zip(axes[:, 0], names, strict=True):
         rows = summary[summary[panel] == name]
-        across = rows[rows[hue] == dense]
-        with use_style():
-            plot_accuracy_vs_sparsity(
-                rows[rows[hue] != dense],
-                ax=ax,
-                hue=hue,
-                reference=across if len(across) else None,
-            )
+        _draw_lines(ax, rows, hue, dense, banded)
         if points is not None:
-            styles = line_styles(rows[rows[hue] != dense][hue].unique())
+            styles = line_styles([dense, *(m for m in rows[hue].unique() if m != dense)])
             for point in points[points[panel] == name].to_dict("records"):
-                colour = styles.get(point[hue], {"color": BLACK})["color"]
-                mark = {"marker": "D", "markersize": 11, "markeredgewidth": 2.5}
-                ax.plot(point["amount"], point["mean"], mfc="none", mec=colour, **mark)
-        if ax is not axes[0, 0]:
-            ax.get_legend().remove()
+                if point[hue] in styles and point[hue] != dense:
+                    colour = styles[point[hue]]["color"]
+                    mark = {"marker": "D", "markersize": 11, "markeredgewidth": 2.5}
+                    ax.plot(point["amount"], point["mean"], mfc="none", mec=colour, **mark)
+        if ax is axes[0, 0]:
+            with use_style():
+                legend_above(ax)
         if ax is not axes[-1, 0]:
             ax.set_xlabel("")
         title = (titles or {}).get(name, str(name))
         ax.text(0.01, 0.02, title, transform=ax.transAxes, fontweight="bold", va="bottom")
     return axes[:, 0]
+
+
+def _draw_lines(
+    ax: Axes, rows: pd.DataFrame, hue: str, dense: str, banded: Collection[str]
+) -> None:
+    styles = line_styles([dense, *(name for name in rows[hue].unique() if name != dense)])
+    for name, line in rows.groupby(hue, sort=False):
+        line = line.sort_values("amount")
+        if name == dense:
+            level = line["mean"].iloc[0]
+            ax.axhline(level, color=GREY, linestyle="--", linewidth=1.5, label=str(name))
+            continue
+        ax.plot(line.amount, line["mean"], label=str(name), **styles[name])
+        if name in banded:
+            colour = styles[name]["color"]
+            ax.fill_between(line.amount, line.low, line.high, color=colour, alpha=0.18, lw=0)
+    ax.xaxis.set_major_formatter(percent())
+    ax.yaxis.set_major_formatter(percent())
+    ax.set_xlabel("Weights pruned (%)")
+    ax.set_ylabel("Test accuracy (%)")
 
 
 def plot_overlap_grid(
@@ -200,7 +217,7 @@ def plot_gaps(
             look = {**styles[name], "linestyle": "", "capsize": 4}
             text = str(name) if len(groups) > 1 else "_"
             ax.errorbar(100 * rows["mean"], places, xerr=np.nan_to_num(spread), label=text, **look)
-        ax.axvline(0, color=GREY, linestyle="--", zorder=0)
+        ax.axvline(0, color=BLACK, linewidth=1.2, zorder=0)
         ax.set_yticks(range(len(names)), labels=names)
         ax.set_ylim(len(names) - 0.5, -0.5)
         ax.set_xlabel(xlabel)

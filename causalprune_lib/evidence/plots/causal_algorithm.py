@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from causalprune_lib.evidence.intervals import require_columns
 from causalprune_lib.evidence.plots.style import (
@@ -40,6 +41,7 @@ def plot_phases(history: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
             ax.plot(rows.epoch, rows.train_loss, label=label, **styles[name])
             ax.axvline(rows.epoch.iloc[-1] + 0.5, color=GREY, linewidth=1, linestyle=":")
         ax.set_ylim(0, None)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlabel("Epochs, all phases in a row")
         ax.set_ylabel("Training loss (nats per example)")
         legend_above(ax)
