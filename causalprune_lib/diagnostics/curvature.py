@@ -122,7 +122,9 @@ def top_eigenvalues(
         changes lambda by less than tol |lambda|, which bounds nothing. In float32 below about 1e-5
         nothing is gained: see `residuals`.
     trace_probes : int
-        Random vectors of +1 and -1 for the trace. 0: no trace. "pyhessian" may stop before.
+        Random vectors of +1 and -1 for the trace. 0: no trace. "pyhessian" may stop before. Where
+        a few eigenvalues dominate, the estimate is skewed and its error too small: take them out
+        by a larger `k`.
     max_products : int
         Products for the eigenvalues after which "lanczos" and "pyhessian" give up, about.
 

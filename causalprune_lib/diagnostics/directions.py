@@ -95,6 +95,6 @@ def _filter_axis(model: nn.Module, name: str) -> int:
 def _with_norms_of(weight: torch.Tensor, direction: torch.Tensor, axis: int) -> torch.Tensor:
     """`direction` (n, *shape), each filter scaled to the norm of that of `weight` (*shape)."""
     others = [i for i in range(weight.dim()) if i != axis]
-    wanted = weight.norm(dim=others, keepdim=True)
-    length = direction.norm(dim=[i + 1 for i in others], keepdim=True)
+    wanted = torch.linalg.vector_norm(weight, dim=others, keepdim=True)
+    length = torch.linalg.vector_norm(direction, dim=[i + 1 for i in others], keepdim=True)
     return torch.where(length > 0, direction / length, 0.0) * wanted

@@ -14,10 +14,9 @@ import torch
 from torch import nn
 
 from causalprune_lib._validation import check_finite, check_int, check_positive, check_shape
+from causalprune_lib.diagnostics.derivatives import derivative, refuse_differentiable_once
 from causalprune_lib.diagnostics.objective import Batch, Loss, Objective
 from causalprune_lib.pruning.maskset import Masks
-
-NOT_TWICE = ("twice differentiable", "once_differentiable", "derivative for", "not implemented")
 
 
 class HessianOperator:
@@ -155,7 +154,7 @@ class HessianOperator:
             with torch.enable_grad():
                 (slope,) = torch.autograd.grad(self.objective.loss(at, y), at, create_graph=True)
             along = torch.linspace(-1.0, 2.0, at.numel()).reshape(at.shape).to(at)
-            if any(bool(product.any()) for product in _derivative([slope], [at], [along])):
+            if any(bool(product.any()) for product in derivative([slope], [at], [along])):
                 return
         raise ValueError(
             "loss must have second derivatives; got one that is linear in the network's output "
@@ -179,12 +178,14 @@ class HessianOperator:
         gradient = torch.autograd.grad(
             value, list(self._leaves.values()), create_graph=True, materialize_grads=True
         )
+        if number == 0 and self.n_products == 0:
+            refuse_differentiable_once(gradient)
         if self._keep:
             self._gradients.append(gradient)
         return gradient
 
     def _times(self, gradient, along) -> tuple[torch.Tensor, ...]:
-        return _derivative(gradient, list(self._leaves.values()), along)
+        return derivative(gradient, list(self._leaves.values()), along)
 
     def _graph_bytes(self) -> float:
         """Memory for the graphs of all batches: three times what the forward passes save."""
@@ -246,19 +247,3 @@ def dense(hessian: HessianOperator, *, max_size: int = 3000) -> torch.Tensor:
     matrix = torch.stack([hessian @ row for row in eye])
     check_finite("the Hessian", matrix)
     return (matrix + matrix.T) / 2
-
-
-def _derivative(values, at, along) -> tuple[torch.Tensor, ...]:
-    """The derivative of sum_i <values_i, along_i> by each of `at`; zeros where there is none."""
-    pairs = [(value, v) for value, v in zip(values, along, strict=True) if value.requires_grad]
-    if not pairs:
-        return tuple(torch.zeros_like(t) for t in at)
-    values, along = zip(*pairs, strict=True)
-    try:
-        return torch.autograd.grad(values, at, along, retain_graph=True, materialize_grads=True)
-    except RuntimeError as error:
-        if any(phrase in str(error) for phrase in NOT_TWICE):
-            raise ValueError(
-                f"model and loss must be differentiable twice; PyTorch says: {error}"
-            ) from error
-        raise

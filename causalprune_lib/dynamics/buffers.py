@@ -47,7 +47,7 @@ class Buffers:
         return own + sum(part.nbytes for part in self._parts.values())
 
 
-_SPARE: list[Buffers] = []  # appending and popping are safe between threads
+_SPARE: list[tuple[int, Buffers]] = []  # with their bytes; safe to append and pop in threads
 KEPT_BYTES = 256 * 2**20
 
 
@@ -66,12 +66,13 @@ def spare_buffers(device: torch.device) -> Iterator[Buffers]:
     True
     """
     try:
-        buffers = _SPARE.pop() if device.type == "cpu" else Buffers()
+        buffers = _SPARE.pop()[1] if device.type == "cpu" else Buffers()
     except IndexError:
         buffers = Buffers()
     yield buffers
-    if device.type == "cpu" and sum(b.nbytes for b in [*_SPARE, buffers]) <= KEPT_BYTES:
-        _SPARE.append(buffers)
+    size = buffers.nbytes
+    if device.type == "cpu" and size + sum(other for other, _ in list(_SPARE)) <= KEPT_BYTES:
+        _SPARE.append((size, buffers))
 
 
 class Lowest:

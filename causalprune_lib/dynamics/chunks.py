@@ -52,6 +52,8 @@ def in_chunks(
 ) -> None:
     """Call `work` on lists of spans (start, stop) that cover 0..n; one list per CPU thread.
 
+    Where n is 0 there is nothing to call it on.
+
     Parameters
     ----------
     work : callable
@@ -71,6 +73,8 @@ def in_chunks(
     if chunk_bytes is None:
         chunk_bytes = CPU_BYTES_PER_THREAD * threads if device.type == "cpu" else GPU_BYTES
     budget = check_int("chunk_bytes", chunk_bytes) // threads
+    if n == 0:
+        return
     n_chunks = math.ceil(n / max(1, budget // bytes_each))
     if n_chunks > 1:
         n_chunks = math.ceil(n_chunks / threads) * threads

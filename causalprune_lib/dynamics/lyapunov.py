@@ -32,6 +32,7 @@ from causalprune_lib.dynamics.divergence import (
 )
 
 FITS = ("slope", "first_step")
+CPU_BYTES_PER_THREAD = 48 * 2**20  # few calls of NumPy, and still near the caches
 
 
 def min_length(*, dim: int = 2, lag: int = 1, theiler: int = 1, horizon: int = 5) -> int:
@@ -127,7 +128,7 @@ def largest_lyapunov(
         weights printed with six decimals: `largest_lyapunov(w.double().round(decimals=6),
         theiler=0, horizon=3, fit="first_step", convention="tisean")`.
     chunk_bytes : int, optional
-        Working memory, all threads together. Default: 24 MiB for each CPU thread, 1 GiB on a GPU.
+        Working memory, all threads together. Default: 48 MiB for each CPU thread, 1 GiB on a GPU.
 
     Returns
     -------
@@ -159,7 +160,10 @@ def largest_lyapunov(
     counts = torch.zeros((n, horizon + 1), dtype=torch.int64, device=device)
     code = torch.full((n,), TOO_SHORT, dtype=torch.int8, device=device)
 
-    if width >= needed and n > 0:
+    if chunk_bytes is None and device.type == "cpu":
+        chunk_bytes = CPU_BYTES_PER_THREAD * torch.get_num_threads()
+
+    if width >= needed:
 
         def curves_of(spans: Iterable[tuple[int, int]]) -> None:
             with spare_buffers(device) as memory:

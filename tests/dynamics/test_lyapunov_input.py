@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from causalprune_lib.dynamics.chunks import in_chunks
 from causalprune_lib.dynamics.lyapunov import largest_lyapunov, min_length
 from causalprune_lib.dynamics.processes import white_noise
 
@@ -90,3 +91,14 @@ def test_wrong_series_are_named():
         largest_lyapunov(torch.zeros(50, dtype=torch.complex64))
     with pytest.raises(TypeError, match="x must hold real numbers"):
         largest_lyapunov(np.array(["a"] * 50))
+
+
+def test_no_series_at_all_are_no_work():
+    def work(spans):
+        raise AssertionError(spans)
+
+    for chunk_bytes in (None, 1):
+        in_chunks(work, 0, bytes_each=8, chunk_bytes=chunk_bytes, device=torch.device("cpu"))
+    empty = largest_lyapunov(torch.zeros(0, 50))
+    assert empty.exponent.shape == (0,)
+    assert empty.n_missing == 0

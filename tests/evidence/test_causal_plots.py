@@ -9,9 +9,11 @@ import pytest
 
 from causalprune_lib.evidence.plots.causal import (
     plot_curves,
+    plot_gaps,
     plot_iterations,
     plot_overlap_grid,
 )
+from causalprune_lib.evidence.plots.causal_algorithm import plot_alpha, plot_kept, plot_phases
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +85,55 @@ def test_iterations_draw_both_quantities_with_intervals():
     assert axes[0].containers[1].lines[0].get_ydata().tolist() == [0.9, 0.95]
     with pytest.raises(ValueError, match="iteration"):
         plot_iterations(rows.drop(columns="iteration"), rows, hue="l1_coeff")
+
+
+def test_curves_mark_published_points_in_the_colour_of_their_line():
+    parts = [line(method, "cifar10", [0.8, 0.98], 0.5) for method in ("causal", "magnitude")]
+    points = pd.DataFrame(
+        {"dataset": "cifar10", "method": ["causal", "dense"], "amount": [0.963, 0], "mean": 0.67}
+    )
+    [ax] = plot_curves(pd.concat(parts), points=points)
+    drawn = [text for text in ax.lines if text.get_marker() == "D" and text.get_mfc() == "none"]
+    assert [list(mark.get_xdata()) for mark in drawn] == [[0.963]]  # dense has no line to belong to
+    causal = next(text for text in ax.lines if text.get_label() == "causal")
+    assert drawn[0].get_mec() == causal.get_color()
+    assert len(ax.collections) == 1  # one band, causal's
+
+
+def test_gaps_are_drawn_in_points():
+    gaps = pd.DataFrame(
+        {"control": ["random", "frozen"], "dataset": "digits", "mean": [-0.1, 0.02]}
+    ).assign(low=-0.2, high=0.1)
+    ax = plot_gaps(gaps)
+    assert ax.containers[0].lines[0].get_xdata().tolist() == [-10.0, 2.0]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["random", "frozen"]
+
+
+def test_phases_are_pieces_in_a_row():
+    history = pd.DataFrame(
+        {
+            "phase": ["pretrain"] * 2 + ["record"] * 4 + ["posttrain"],
+            "number": [0, 0, 1, 1, 2, 2, 3],
+            "train_loss": [2.0, 1.0, 0.9, 0.8, 1.5, 1.4, 1.2],
+        }
+    )
+    ax = plot_phases(history)
+    pieces = [text.get_xdata().tolist() for text in ax.lines if len(text.get_ydata()) != 2]
+    assert pieces == [[7]]
+    records = [text for text in ax.lines if text.get_label() in ("record", "_")]
+    assert [p.get_xdata().tolist() for p in records] == [[3, 4], [5, 6]]
+
+
+def test_layers_by_alpha_and_by_method():
+    by_alpha = pd.DataFrame(
+        {"alpha": [1e-3, 1e-2] * 2, "layer": ["a", "a", "b", "b"], "density": [1, 0.5, 0.2, 0]}
+    )
+    ax = plot_alpha(by_alpha)
+    assert [text.get_label() for text in ax.lines] == ["a", "b"]
+    assert ax.get_xscale() == "log"
+    kept = pd.DataFrame(
+        {"layer": ["a", "b"] * 2, "method": ["causal"] * 2 + ["magnitude"] * 2, "density": 0.1}
+    ).assign(density=[0.5, 0.1, 0.01, 0])
+    ax = plot_kept(kept)
+    drawn = {text.get_label(): text.get_ydata().tolist() for text in ax.lines}
+    assert drawn == {"causal": [0.5, 0.1], "magnitude": [0.01, 0.0]}

@@ -7,12 +7,20 @@ import pandas as pd
 import pytest
 
 from causalprune_lib.evidence.studies.causal_tables import (
+    NotMeasuredError,
+    complete,
+    coverage,
     curve_rows,
     difference,
+    final_iterations,
+    gaps,
     iterated_rows,
     layer_densities,
     mean_over,
     overlap_rows,
+    published_points,
+    ranking_by_allocation,
+    with_columns,
     without_empty_layers,
 )
 from causalprune_lib.evidence.studies.causal_verdicts import CRITERIA, verdicts
@@ -199,3 +207,84 @@ def test_layer_densities_are_means_over_seeds():
     kept = pd.DataFrame([{**place, "seed": s, "value": v} for s, v in enumerate((10, 20, 30))])
     found = layer_densities(pd.concat([rows, kept]), {"fc1": 200}, dataset="cifar10")
     assert found.density.tolist() == pytest.approx([0.1])
+
+
+def test_claims_whose_rows_are_not_there_are_not_tested():
+    """Cells arrive one by one: first the curve of one data set, with columns of its own only."""
+    rows = made_up(causal=0.1)
+    first = rows[(rows.spec == "CausalCurve") & (rows.dataset == "fashion_mnist")]
+    first = first.dropna(axis=1, how="all")
+    assert "n_iter" not in first
+    found = verdicts(first)
+    assert {name for name, v in found.items() if v.verdict == "not tested here"} == {
+        "beats magnitude, iterated",
+        "robust to N_iter and N_prune",
+        "L1_coeff decides the amount",
+    }
+    assert found["beats magnitude"].n_seeds == 3
+    assert "3 of fashion_mnist" in found["beats magnitude"].control
+    assert "rows of 1e-15, 1e-14, 1e-13" in found["L1_coeff decides the amount"].control
+    iterated = verdicts(rows[rows.spec == "IteratedRun"].dropna(axis=1, how="all"))
+    assert iterated["beats magnitude"].verdict == iterated["masks overlap"].verdict
+    assert iterated["masks overlap"].verdict == "not tested here"
+    assert iterated["robust to N_iter and N_prune"].verdict == "reproduced"
+
+
+def test_one_network_decides_nothing():
+    rows = made_up(causal=0.1, iterated=0.1)
+    one = rows[(rows.dataset == "cifar10") & (rows.seed == 0)]
+    assert {v.verdict for v in verdicts(one).values()} == {"not tested here"}
+
+
+def test_a_network_without_its_controls_is_left_out():
+    rows = made_up()
+    gone = (rows.dataset == "cifar10") & (rows.seed == 0) & (rows.ranking == "random")
+    found = verdicts(rows[~gone])
+    assert found["beats magnitude"].n_seeds == 5
+    assert "2 of cifar10 and 3 of fashion_mnist" in found["beats magnitude"].control
+    assert found["masks overlap"].n_seeds == 6
+    accuracy = curve_rows(rows[~gone])
+    accuracy = accuracy[accuracy.amount == 0.95]
+    assert complete(accuracy, "causal", "random at causal").seed.size == 10
+    with pytest.raises(NotMeasuredError, match="got 0 with all"):
+        complete(accuracy, "causal", "frozen at causal")
+
+
+def test_gaps_are_differences_data_set_by_data_set():
+    rows = made_up(causal=0.1)
+    accuracy = curve_rows(rows)
+    found = gaps(accuracy[accuracy.amount == 0.9], ["random at causal", "frozen at causal"])
+    assert found.control.tolist() == ["random at causal"] * 2  # frozen is not there
+    assert found["mean"].to_numpy() == pytest.approx([0.1, 0.1], abs=0.001)
+    assert (found.n == 3).all()
+
+
+def test_rankings_and_allocations_make_a_table():
+    rows = made_up(magnitude=-0.2, causal=0.1)
+    level = curve_rows(rows).query("method == 'dense'").value.mean()
+    found = ranking_by_allocation(rows, 0.95)
+    assert found.loc["causal", "causal"] == pytest.approx(level + 0.1, abs=0.001)
+    assert found.loc["magnitude", "magnitude"] == pytest.approx(level - 0.2, abs=0.001)
+    assert np.isnan(found.loc["causal", "magnitude"])
+
+
+def test_no_rows_make_empty_tables():
+    rows = with_columns(pd.DataFrame(columns=["spec", "dataset", "seed", "metric", "value"]))
+    for table in (curve_rows(rows), iterated_rows(rows), overlap_rows(rows), coverage(rows)):
+        assert table.empty
+    assert without_empty_layers(rows, curve_rows(rows)).empty
+    assert gaps(curve_rows(rows), ["random at causal"]).empty
+
+
+def test_published_points_are_those_of_table_2():
+    found = published_points().set_index(["dataset", "method"])
+    assert len(found) == 9
+    assert found.loc[("cifar10", "causal")].tolist() == pytest.approx([0.9630, 0.6722])
+    assert found.loc[("fashion_mnist", "magnitude")].tolist() == pytest.approx([0.6513, 0.9031])
+
+
+def test_final_iterations_have_no_run_with_l1_coeff():
+    found = final_iterations(made_up(iterated=0.2)).query("metric == 'accuracy'")
+    means = found.groupby("method")["mean"].mean()
+    assert means["causal"] - means["magnitude"] == pytest.approx(0.2, abs=0.001)
+    assert (found.n == 3).all()
