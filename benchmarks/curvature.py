@@ -12,7 +12,8 @@ PyHessian stops where two successive estimates agree to `tol`, Lanczos where the
 `tol`.
 
 Targets: 40 s for eigenvalues and trace, and faster than PyHessian; 60 s for a landscape of 31x31
-points on 400 digits. The exit code is 1 if one is missed.
+points on 400 digits. The exit code is 1 if one is missed. On a busy machine use `--threads 1`: then
+processor seconds, which is what an idle core would take, are held against the targets.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from torch.nn.functional import cross_entropy
 
 from causalprune_lib.diagnostics.curvature import HessianOperator, top_eigenvalues
 from causalprune_lib.diagnostics.landscape import loss_surface
+from causalprune_lib.diagnostics.probing import mean_and_error
 from causalprune_lib.nets.datasets import load_dataset
 from causalprune_lib.nets.models import build_model
 from causalprune_lib.nets.training import train
@@ -46,8 +48,8 @@ def timed(work) -> tuple[float, float, object]:
     return time.perf_counter() - start[0], time.process_time() - start[1], result
 
 
-def pyhessian_run(model, x, y, *, tol: float) -> tuple[list[float], list[torch.Tensor], float]:
-    """Top eigenvalues, their vectors and the trace by PyHessian itself, largest first."""
+def pyhessian_run(model, x, y, *, tol: float) -> tuple:
+    """PyHessian itself: eigenvalues, largest first, vectors, the trace and its error."""
     import pyhessian
 
     with warnings.catch_warnings(), torch.random.fork_rng():
@@ -55,18 +57,19 @@ def pyhessian_run(model, x, y, *, tol: float) -> tuple[list[float], list[torch.T
         torch.manual_seed(0)
         peer = pyhessian.hessian(model, cross_entropy, data=(x, y), cuda=x.is_cuda)
         values, vectors = peer.eigenvalues(maxIter=1000, tol=tol, top_n=K)
-        trace = float(np.mean(peer.trace(maxIter=PROBES, tol=0.0)))
+        trace = mean_and_error(peer.trace(maxIter=PROBES, tol=0.0))
     model.zero_grad()
     flat = [torch.cat([piece.reshape(-1) for piece in vector]) for vector in vectors]
     order = np.argsort(values)[::-1]
     return [values[i] for i in order], [flat[i] for i in order], trace
 
 
-def show(name: str, turns: list[tuple[float, float]], values, errors, trace: float) -> None:
+def show(name: str, turns: list[tuple[float, float]], values, errors, trace) -> None:
     wall, processor = (min(column) for column in zip(*turns, strict=True))
-    print(f"  {name:<12}{wall:8.1f} s {processor:8.1f} s processor   trace {trace:9.2f}")
+    print(f"  {name:<12}{wall:8.1f} s {processor:8.1f} s processor")
     print("    eigenvalues       " + " ".join(f"{value:9.3f}" for value in values))
     print("    relative residual " + " ".join(f"{error:9.1e}" for error in errors))
+    print(f"    trace {trace[0]:.1f}, standard error {trace[1]:.1f}")
 
 
 def options_of(arguments: list[str] | None) -> argparse.Namespace:
@@ -110,10 +113,12 @@ def main(arguments: list[str] | None = None) -> int:
         vector = vector / vector.norm()
         errors.append(float((hessian @ vector - value * vector).norm()) / abs(value))
     own_errors = (found.residuals / found.eigenvalues.abs()).tolist()
-    show("this library", own_turns, found.eigenvalues.tolist(), own_errors, found.trace)
-    print(f"    products {found.n_products}, standard error of the trace {found.trace_error:.2f}")
+    own_trace = (found.trace, found.trace_error)
+    show("this library", own_turns, found.eigenvalues.tolist(), own_errors, own_trace)
+    print(f"    products {found.n_products}")
     show("PyHessian", peer_turns, values, errors, trace)
-    ratios = [peer[0] / own[0] for own, peer in zip(own_turns, peer_turns, strict=True)]
+    clock = 1 if options.threads == 1 else 0  # processor or wall seconds
+    ratios = [peer[clock] / own[clock] for own, peer in zip(own_turns, peer_turns, strict=True)]
     ratio = statistics.median(ratios)
     print(f"  PyHessian takes {ratio:.1f} times as long (median of {options.repeats} turns)")
 
@@ -126,9 +131,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"Landscape, {side}x{side} points, 400 digits: {wall:.1f} s, {processor:.1f} s processor")
     print(f"  loss from {surface.loss.min():.4f} to {surface.loss.max():.4f}")
     met = (
-        min(own_turns)[0] < CURVATURE_TARGET,
+        min(turn[clock] for turn in own_turns) < CURVATURE_TARGET,
         ratio > 1,
-        wall < LANDSCAPE_TARGET or side != 31,
+        (wall, processor)[clock] < LANDSCAPE_TARGET or side != 31,
     )
     print("Targets " + ("met" if all(met) else f"MISSED: {met}"))
     return 0 if all(met) else 1

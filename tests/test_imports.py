@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "causalprune_lib"
 ROOMS = ("nets", "dynamics", "causality", "pruning", "diagnostics", "evidence")
 HEAVY = ("shap", "weightwatcher", "pyhessian", "datasets", "nolds", "statsmodels", "plotly")
-HEAVY += ("torch_pruning",)
+HEAVY += ("torch_pruning", "hessian_eigenthings")
 SLOW = ("pandas", "sklearn", "matplotlib", "scipy", "joblib")
 BUDGET = 0.3  # seconds that `import causalprune_lib` may add to `import torch`
 

@@ -15,6 +15,8 @@ from scipy import stats
 
 from causalprune_lib._validation import check_finite, check_fraction, check_int, check_shape
 
+STATISTICS = ("spearman", "kendall", "top_k", "shares", "attributions")
+
 
 def global_importance(
     values: np.ndarray, *, normalise: bool = False, per_class: bool = False
@@ -69,21 +71,26 @@ def rank_agreement(
     level, resamples, seed
         Of the bootstrap: examples are drawn anew, the same ones for both networks. The interval
         says how far the agreement depends on these examples. It knows nothing of other seeds of
-        the networks.
+        the networks. No resamples, no interval.
 
     Returns
     -------
     pandas.DataFrame
-        Three rows, columns `statistic`, `value`, `low`, `high`, `examples`, `features`:
+        Five rows, columns `statistic`, `value`, `low`, `high`, `examples`, `features`. All are 1
+        for a network and itself:
 
         - "spearman": the correlation of the ranks of `global_importance`, ties sharing a rank;
         - "kendall": tau-b, pairs in the same order less pairs in the opposite one;
         - "top_k": the share of the k most important features that both have. Features tied for the
-          last places share them.
+          last places share them;
+        - "shares": how much of the normalised importances p and q coincides, sum_f min(p_f, q_f).
+          0 where no feature matters to both. It sees what a ranking of few features cannot;
+        - "attributions": the correlation of the N F K attributions, signs included, about their
+          means. The only one that looks at single examples.
 
-        The correlations are NaN where all features of one network are equally important, and for
-        one feature. With few features the value can lie at the end of its interval: nothing is
-        higher than full agreement.
+        Correlations are NaN where one side does not vary, and "shares" where nothing matters. With
+        few features the value can lie at the end of its interval: nothing is higher than full
+        agreement.
 
     Raises
     ------
@@ -93,9 +100,9 @@ def rank_agreement(
     Examples
     --------
     >>> values = np.random.default_rng(0).normal(size=(50, 4, 1)) * [[[1], [2], [3], [4]]]
-    >>> frame = rank_agreement(values, -values, k=2)  # only the size counts
+    >>> frame = rank_agreement(values, -values, k=2)  # only the last looks at signs
     >>> frame["value"].round(6).tolist()
-    [1.0, 1.0, 1.0]
+    [1.0, 1.0, 1.0, 1.0, -1.0]
     """
     a, b = _attributions("a", a), _attributions("b", b)
     check_shape("b", b, a.shape)
@@ -104,16 +111,19 @@ def rank_agreement(
         raise ValueError(f"k must be at most the number of features, {features}; got {k}.")
     if not 0 < check_fraction("level", level) < 1:
         raise ValueError(f"level must be between 0 and 1; got {level!r}.")
-    check_int("resamples", resamples)
+    check_int("resamples", resamples, minimum=0)
     rng = np.random.default_rng(check_int("seed", seed, minimum=0))
-    per_example = [np.abs(v).mean(2) for v in (a, b)]  # (N, F)
     drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples) / n  # (resamples, N)
-    shares = np.vstack([np.full(n, 1 / n), drawn])  # the first row: every example once
-    found = np.array(
-        [_agree(p, q, k) for p, q in zip(*(shares @ v for v in per_example), strict=True)]
+    weights = np.vstack([np.full(n, 1 / n), drawn])  # the first row: every example once
+    importances = (weights @ np.abs(v).mean(2) for v in (a, b))  # (1 + resamples, F)
+    found = np.column_stack(
+        [
+            [_agree(p, q, k) for p, q in zip(*importances, strict=True)],
+            _correlation(a.reshape(n, -1), b.reshape(n, -1), weights),
+        ]
     )
     rows = []
-    for j, statistic in enumerate(("spearman", "kendall", "top_k")):
+    for j, statistic in enumerate(STATISTICS):
         again = found[1:, j][np.isfinite(found[1:, j])]
         low, high = (math.nan, math.nan)
         if len(again):
@@ -122,15 +132,28 @@ def rank_agreement(
     return pd.DataFrame(rows, columns=["statistic", "value", "low", "high", "examples", "features"])
 
 
-def _agree(p: np.ndarray, q: np.ndarray, k: int) -> tuple[float, float, float]:
-    """Spearman's and Kendall's correlation and the overlap of the top `k` of two vectors (F,)."""
+def _agree(p: np.ndarray, q: np.ndarray, k: int) -> tuple[float, float, float, float]:
+    """Spearman, Kendall, overlap of the top `k` and of the shares of two importances (F,)."""
+    totals = p.sum() * q.sum()
+    shares = np.minimum(p / p.sum(), q / q.sum()).sum() if totals > 0 else math.nan
     # what differs by rounding alone is tied: features that are cut off have 0 or 1e-17
     p, q = (stats.rankdata(np.round(v / (v.max() or 1), 10)) for v in (p, q))
     if np.ptp(p) == 0 or np.ptp(q) == 0:
         rho = tau = math.nan
     else:
         rho, tau = np.corrcoef(p, q)[0, 1], stats.kendalltau(p, q).statistic
-    return float(rho), float(tau), float(np.minimum(_places(p, k), _places(q, k)).sum() / k)
+    overlap = np.minimum(_places(p, k), _places(q, k)).sum() / k
+    return float(rho), float(tau), float(overlap), float(shares)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Pearson's correlation of the entries of `a` and `b` (N, M), examples weighted (R, N)."""
+    a, b = a - a.mean(), b - b.mean()  # for precision; the weighted means follow
+    mean_a, mean_b = weights @ a.mean(1), weights @ b.mean(1)
+    cov = weights @ (a * b).mean(1) - mean_a * mean_b
+    var_a, var_b = weights @ (a**2).mean(1) - mean_a**2, weights @ (b**2).mean(1) - mean_b**2
+    product = np.sqrt(np.clip(var_a, 0, None) * np.clip(var_b, 0, None))
+    return np.divide(cov, product, out=np.full(len(weights), math.nan), where=product > 0)
 
 
 def _places(ranks: np.ndarray, k: int) -> np.ndarray:

@@ -64,8 +64,8 @@ def sup_distance(
     radius : float, optional
         Where to search instead: the ball of this radius about zero, as in theorem 3.1.
     starts : int
-        How many of the inputs, the farthest apart first, to start from. They are first moved into
-        the box or ball.
+        How many of the inputs to start from: those at which the networks are farthest apart, once
+        all inputs have been moved into the box or ball.
     rate : float
         Length of the first step, as a share of the size of the box or ball; the last is a hundredth
         of it.
@@ -73,14 +73,19 @@ def sup_distance(
     Returns
     -------
     SupDistance
-        With `box` or `radius`, `value` is for points in there alone, the given inputs that lie in
-        it among them.
+        With `box` or `radius`, `value` is for points in there alone, the given inputs among them,
+        moved to the nearest point in there.
 
     Raises
     ------
     ValueError
         If the networks' outputs differ in shape, or a search has not exactly one of `box` and
         `radius`.
+
+    Notes
+    -----
+    The search climbs from where it starts. Data lie in one corner of a ball about zero: add points
+    in other directions to `x`, or the search may not leave that corner.
 
     Examples
     --------
@@ -110,13 +115,10 @@ def sup_distance(
             if project is None:
                 best = int(found.argmax())
                 return SupDistance(measured, x[best].detach().clone(), measured, mean)
-            points = project(x[found.argsort(descending=True)[:starts]])
             moved = project(x)
-            inside = (moved == x).flatten(1).all(1)
-        best, at = -1.0, points[0]
-        if bool(inside.any()):
-            i = int(found.masked_fill(~inside, -1).argmax())
-            best, at = float(found[i]), x[i]
+            there = _distance(model, other, moved)
+            first = there.argsort(descending=True)[:starts]
+        best, at, points = there[first[0]].item(), moved[first[0]], moved[first]
         size = radius if box is None else (box[1] - box[0]) / 2 * points[0].numel() ** 0.5
         for step in range(steps + 1):
             points = points.detach().requires_grad_()

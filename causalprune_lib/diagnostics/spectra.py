@@ -6,8 +6,8 @@ exponent `pl_alpha` lies between 2 and 6, over-trained below and under-trained a
 paper (arXiv:2308.09955) judges its pruned networks so: section 5.1, table 4, figures 2, 4, 5, 6.
 
 Eigenvalues and the Marchenko-Pastur law are in `random_matrices.py`, correlation traps in
-`traps.py`, our own fit, intervals and the exponents of untrained layers in `power_laws.py`. They
-can be imported from here.
+`traps.py`, our own fit in `power_laws.py`, and what an exponent is worth in `exponent_checks.py`.
+They can be imported from here.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ import torch
 from torch import nn
 
 from causalprune_lib._validation import check_finite, check_int
-from causalprune_lib.diagnostics.power_laws import (
+from causalprune_lib.diagnostics.exponent_checks import (
     AlphaInterval,
-    PowerLawFit,
     alpha_interval,
-    power_law_fit,
+    power_law_pvalue,
+    power_law_sample,
     untrained_alphas,
 )
+from causalprune_lib.diagnostics.power_laws import PowerLawFit, power_law_fit
 from causalprune_lib.diagnostics.random_matrices import (
     esd,
     marchenko_pastur,
@@ -54,6 +55,8 @@ __all__ = [
     "marchenko_pastur_cdf",
     "marchenko_pastur_edges",
     "power_law_fit",
+    "power_law_pvalue",
+    "power_law_sample",
     "randomised_esd",
     "untrained_alphas",
 ]
@@ -79,6 +82,7 @@ def layer_spectra(
     *,
     min_eigenvalues: int = 8,
     interval: bool = False,
+    traps: bool = False,
     level: float = 0.95,
     resamples: int = 500,
     seed: int = 0,
@@ -95,6 +99,9 @@ def layer_spectra(
     interval : bool
         Adds the columns `alpha_low` and `alpha_high` from `alpha_interval`, with `level`,
         `resamples` and `seed`.
+    traps : bool
+        Adds the column `num_traps`: the correlation traps that WeightWatcher counts in one shuffle
+        of the layer, with `seed`. It takes some seconds.
 
     Returns
     -------
@@ -138,7 +145,8 @@ def layer_spectra(
     for name, weight in weights.items():
         check_finite(f"weight {name!r}", weight)
     rows = {name: _row(model, name, weight, min_eigenvalues) for name, weight in weights.items()}
-    fits = _weightwatcher({name: weights[name] for name, row in rows.items() if not row["reason"]})
+    readable = {name: weights[name] for name, row in rows.items() if not row["reason"]}
+    fits = _weightwatcher(readable, seed=seed if traps else None)
     for name, row in rows.items():
         if row["reason"]:
             continue
@@ -148,13 +156,15 @@ def layer_spectra(
             continue
         row |= {ours: float(fit[theirs]) for theirs, ours in FITTED.items()}
         row["warning"] = fit["warning"]
+        if traps:
+            row["num_traps"] = float(fit["num_traps"])
         if interval:
             values = _eigenvalues(weights[name])
             values = values[values > NOISE]
             found = alpha_interval(values, level=level, resamples=resamples, seed=seed)
             row |= {"alpha_low": found.low, "alpha_high": found.high}
-    ends = ("alpha_low", "alpha_high") if interval else ()
-    return pd.DataFrame(list(rows.values()), columns=[*COLUMNS[:-2], *ends, *COLUMNS[-2:]])
+    asked = [*["alpha_low", "alpha_high"] * interval, *["num_traps"] * traps]
+    return pd.DataFrame(list(rows.values()), columns=[*COLUMNS[:-2], *asked, *COLUMNS[-2:]])
 
 
 def _row(model: nn.Module, name: str, weight: torch.Tensor, least: int) -> dict[str, object]:
@@ -183,8 +193,10 @@ def _eigenvalues(weight: torch.Tensor) -> np.ndarray:
     return esd(weight, normalise=False) / (1 if weight.dim() == 2 else 2)
 
 
-def _weightwatcher(weights: Mapping[str, torch.Tensor]) -> dict[str, dict[str, object]]:
-    """WeightWatcher's row for each of `weights`, by name.
+def _weightwatcher(
+    weights: Mapping[str, torch.Tensor], *, seed: int | None
+) -> dict[str, dict[str, object]]:
+    """WeightWatcher's row for each of `weights`, by name; with a seed, it looks for traps too.
 
     It gets a stand-in network of copies: it writes names into the layers that it reads, and would
     take a masked layer's `weight` as the last forward pass left it.
@@ -204,7 +216,9 @@ def _weightwatcher(weights: Mapping[str, torch.Tensor]) -> dict[str, dict[str, o
         from weightwatcher import WeightWatcher
 
         logging.getLogger("weightwatcher").setLevel(logging.CRITICAL)
-        details = WeightWatcher(model=stand_in).analyze(min_evals=1)
+        if seed is not None:
+            np.random.seed(seed)  # it shuffles with NumPy's global generator
+        details = WeightWatcher(model=stand_in).analyze(min_evals=1, randomize=seed is not None)
     names = list(weights)
     return {names[int(row["longname"])]: row for row in details.to_dict("records")}
 
@@ -213,9 +227,10 @@ def _weightwatcher(weights: Mapping[str, torch.Tensor]) -> dict[str, dict[str, o
 def _undisturbed() -> Iterator[None]:
     """Put back what importing and running WeightWatcher changes in the rest of the program.
 
-    It installs a handler of the root logger, silences all warnings of the process, and prints.
+    It installs a handler of the root logger, silences all warnings of the process, prints, and draws
+    from NumPy's global generator.
     """
-    waste = io.StringIO()
+    waste, state = io.StringIO(), np.random.get_state()
     loggers = [logging.getLogger(name) for name in (None, "weightwatcher", "matplotlib")]
     before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
     try:
@@ -223,6 +238,7 @@ def _undisturbed() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        np.random.set_state(state)
         for logger, level, handlers in before:
             logger.setLevel(level)
             logger.handlers[:] = handlers

@@ -261,23 +261,41 @@ def test_agreement_is_scipys_of_the_importances():
     assert found.loc["kendall", "value"] == pytest.approx(stats.kendalltau(p, q).statistic)
     both = set(p.argsort()[-2:]) & set(q.argsort()[-2:])
     assert found.loc["top_k", "value"] == pytest.approx(len(both) / 2)
+    shares = np.minimum(p / p.sum(), q / q.sum()).sum()
+    assert found.loc["shares", "value"] == pytest.approx(shares)
+    direct = np.corrcoef(a.ravel(), b.ravel())[0, 1]
+    assert found.loc["attributions", "value"] == pytest.approx(direct)
     assert (found["low"] <= found["high"]).all()
     assert found["examples"].eq(40).all()
+    assert rank_agreement(a, b, k=2, resamples=0)[["low", "high"]].isna().all(axis=None)
+
+
+def test_a_resampled_correlation_is_that_of_the_drawn_examples():
+    a, b = spread([1, 2, 3], seed=1), spread([1, 2, 3], seed=2) + 5
+    drawn = np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40))
+    direct = np.corrcoef(np.repeat(a, drawn, 0).ravel(), np.repeat(b, drawn, 0).ravel())[0, 1]
+    found = rank_agreement(a, b, k=1, resamples=1, seed=0).set_index("statistic")
+    assert found.loc["attributions", "low"] == pytest.approx(direct)
+
+
+def test_only_the_attributions_tell_a_network_from_its_opposite():
+    a = spread([1, 2, 3, 4])
+    assert rank_agreement(a, -a, k=2)["value"].tolist() == pytest.approx([1, 1, 1, 1, -1])
 
 
 def test_opposite_rankings_and_ties():
     a = np.abs(spread([1, 10, 100, 1000]))
     found = rank_agreement(a, a[:, ::-1], k=2)
-    np.testing.assert_allclose(found["value"], [-1, -1, 0], atol=1e-12)
+    np.testing.assert_allclose(found["value"][:3], [-1, -1, 0], atol=1e-12)
     tied = np.ones((5, 4, 1))
     tied[:, 0] = 2  # one first, three tied for the second place
     other = np.array([4.0, 3, 2, 1])[None, :, None] * np.ones((5, 1, 1))
     overlap = rank_agreement(tied, other, k=2)["value"][2]
     assert overlap == pytest.approx((1 + 1 / 3) / 2)
-    assert rank_agreement(tied, tied, k=2)["value"].tolist() == pytest.approx([1, 1, 1])
+    assert rank_agreement(tied, tied, k=2)["value"].tolist() == pytest.approx([1, 1, 1, 1, 1])
     noise = 1e-15 * np.array([0, 1, 2, 3])[:, None]
     small = rank_agreement(1e-9 * (tied + noise), 1e-9 * (tied - noise), k=2)["value"]
-    assert small.tolist() == pytest.approx([1, 1, 1])
+    assert small.tolist() == pytest.approx([1, 1, 1, 1, 1])
 
 
 def test_more_examples_narrow_the_interval():
@@ -291,7 +309,8 @@ def test_more_examples_narrow_the_interval():
 
 def test_without_a_ranking_there_is_nan():
     frame = rank_agreement(np.zeros((5, 3, 1)), spread([1, 2, 3], n=5), k=1, resamples=5)
-    assert frame[["value", "low", "high"]][:2].isna().all().all()
+    unknown = frame.set_index("statistic")[["value", "low", "high"]].isna().all(axis=1)
+    assert unknown[["spearman", "kendall", "shares", "attributions"]].all()
     with pytest.raises(ValueError, match="k must be at most the number of features, 3"):
         rank_agreement(spread([1, 2, 3]), spread([1, 2, 3]), k=4)
     with pytest.raises(ValueError, match="b must have shape"):

@@ -1,6 +1,7 @@
 """The study of chapter 6: its identities, its controls, and its criteria."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -132,9 +133,10 @@ def full_rows(two_batch, frozen, identity):
     """Rows as a full run writes them, with the given held-out R^2 and R^2 of theory."""
     common = {"profile": "full", "commit": "abc", "dirty": False, "causalprune_lib": "0",
               "torch": "2", "numpy": "2", "python": "3", "device": "cpu", "cpu": "x",
-              "seconds": 1.0, "started": "2026", "dataset": "d"}  # fmt: skip
+              "seconds": 1.0, "started": "2026"}  # fmt: skip
     rows = []
-    for seed in range(3):
+    for dataset, seed in itertools.product(("d", "e"), range(3)):
+        common["dataset"] = dataset
         off = 0.001 * seed
         for kind, value in (("two_batch", two_batch), ("frozen", frozen)):
             where = {"kind": kind, "layer": "all", "ratio": 0.2, "metric": "r2_out"}

@@ -20,6 +20,7 @@ from causalprune_lib.evidence.studies.legcnet_further_tables import (
     ablation_table,
     called_causal,
     explanations,
+    scaled_gains,
     scaled_table,
     setting_names,
     settings_shown,
@@ -90,7 +91,8 @@ def made_up(*, better=0.0, where=None, jaccard=0.1, causal=CAUSAL, twin=0.0, sca
                 at = {"variant": variant, "scaling": "standard"}
                 for mask in ("legcnet", "random", "magnitude", "dense", "corrected ranking"):
                     gain = scaled if mask == "legcnet" else 0.0
-                    accuracy = {"accuracy": 0.95 + gain + jitter()}
+                    accuracy = dict.fromkeys(("accuracy", "final_accuracy"), 0.95 + gain)
+                    accuracy["accuracy"] += jitter()
                     add("LEGCNetScaled", *cell, accuracy, mask=mask, **at)
                 at["scaling"] = "as released"
                 add("LEGCNetScaled", *cell, {"accuracy": 0.8}, mask="dense", **at)
@@ -186,7 +188,12 @@ def test_tables_and_figures_show_every_row():
     scaled = scaled_table(rows, "FT")
     assert scaled.loc["cancer", "legcnet"] == pytest.approx(0.96, abs=1e-3)
     assert scaled.loc["cancer", "dense, as released"] == pytest.approx(0.8)
-    assert twins_shown(rows).shape == (8, 5)
+    gains = scaled_gains(rows)
+    assert gains["final_accuracy", "magnitude"].mean == pytest.approx(0.01)
+    assert gains["accuracy", "random"].n == 2 * 2 * 5
+    shown = twins_shown(rows, "corrected")
+    assert shown.shape == (4, 5)
+    assert shown["another's causal"].tolist() == ["90%"] * 4
     assert len(called_causal(rows)) == 2 * 2 * len(LESS_AND_LESS)
     table = ablation_table(rows)
     axes = legcnet_plots.plot_settings(table[table.orientation == "prune non-causal"])

@@ -26,7 +26,7 @@ def grid(name):
 def test_the_index_names_every_file_and_every_file_is_in_the_index():
     files = {path.stem for path in PUBLISHED.glob("*.csv")} - {"index"}
     assert files == set(NAMES)
-    assert len(NAMES) == len(set(NAMES)) == 9
+    assert len(NAMES) == len(set(NAMES)) == 11
     index = published_index()
     assert (index.drop(columns="table") != "").all(axis=None)
     assert set(index.source) == {
@@ -39,7 +39,9 @@ def test_the_index_names_every_file_and_every_file_is_in_the_index():
 @pytest.mark.parametrize("name", NAMES)
 def test_every_cell_is_a_number_with_a_unit_and_stands_once(name):
     frame = published(name)
-    assert list(frame) == ["table", "row", "label", "column", "value", "unit", "note"]
+    columns = ["table", "row", "label", "column", "value", "unit", "note"]
+    more = ["figure", "panel", "x", "where", "stated"] if name.endswith("_figures") else []
+    assert list(frame) == columns + more
     assert frame.value.map(math.isfinite).all()
     assert (frame[["row", "label", "column", "unit"]] != "").all(axis=None)
     assert not frame.duplicated(["row", "column"]).any()
@@ -159,3 +161,35 @@ def test_the_parameter_counts_that_do_not_fit_their_network_are_printed_and_note
         assert counts.value[row] != int(true.replace(",", ""))
     assert counts.value["lenet/cifar10"] == 657_080
     assert (frame[frame.column == "No-Pruning: percent pruned"].value == 0).all()
+
+
+@pytest.mark.parametrize(("name", "figures"), [("legcnet_figures", 8), ("causal_figures", 5)])
+def test_every_number_of_a_figure_stands_in_the_words_quoted_for_it(name, figures):
+    frame = published(name)
+    words = {"2": ("2", "two"), "3": ("3", "three"), "-1": ("(-1,",), "1": ("1)",)}
+    for cell in frame.itertuples():
+        number = f"{cell.value:g}"
+        spelled = words.get(number, (number, f"{cell.value:,.0f}"))
+        assert any(word in cell.stated for word in spelled), cell.row
+        assert cell.row.startswith(f"figure {cell.figure}" + (f"({cell.panel})" * bool(cell.panel)))
+        assert cell.figure in range(1, figures + 1)
+        assert cell.where != ""
+
+
+def test_the_masks_of_figure_1b_overlap_as_their_sizes_and_difference_say():
+    one = published("causal_figures")
+    one = one[(one.figure == 1) & (one.panel == "b")].set_index(["row", "column"]).value
+    both, pruned = "figure 1(b)/causal and magnitude", "percent pruned"
+    causal, magnitude = one["figure 1(b)/causal", pruned], one["figure 1(b)/magnitude", pruned]
+    overlap = one[both, "overlap: percent pruned by both"]
+    assert causal == magnitude
+    assert causal - overlap == pytest.approx(one[both, "difference of the masks"], abs=0.051)
+
+
+def test_what_appendix_a_says_of_layer_3_agrees_with_table_4():
+    frame = published("legcnet_figures")
+    table = grid("legcnet_table4")
+    limits = frame[frame.column == "alpha of layer 3 (below)"]
+    assert len(limits) == 2
+    for cell in limits.itertuples():
+        assert table.loc[cell.row.split("/")[1], "Layer3: 30-10 alpha"] < cell.value

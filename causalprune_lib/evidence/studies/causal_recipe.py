@@ -18,11 +18,11 @@ from torch.nn.functional import cross_entropy
 from causalprune_lib.causality.step_sizes import solver_step_sizes
 from causalprune_lib.causality.streaming import CausalScores
 from causalprune_lib.evidence.studies.causal_model import frozen_steps
-from causalprune_lib.evidence.studies.recipes import Recipe
+from causalprune_lib.evidence.studies.recipes import OnBatch, Recipe
 from causalprune_lib.nets.datasets import Dataset
 from causalprune_lib.nets.evaluation import evaluate
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.nets.training import train
+from causalprune_lib.nets.training import History, train
 from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model
 from causalprune_lib.pruning.scores import Scores
 
@@ -57,6 +57,18 @@ class CausalRecipe(Recipe):
         """As in `Recipe`, with images in the memory order in which convolutions are fastest."""
         return super().build(seed=seed).to(memory_format=torch.channels_last)
 
+    def cut(self, network: nn.Module, masks: Masks | None) -> nn.Module:
+        """A copy of `network` under `masks`."""
+        pruned = clone_model(network)
+        return pruned if masks is None else apply_masks(pruned, masks)
+
+    def post_train(
+        self, network: nn.Module, data: Dataset, *, seed: int, on_batch: OnBatch | None = None
+    ) -> History:
+        """Train `network` in place as after pruning; `on_batch` as in `train`."""
+        after = replace(self, epochs=self.post_epochs, batch_size=self.post_batch_size)
+        return after.train(network, data, seed=seed + POST, on_batch=on_batch)
+
     def judged(
         self, network: nn.Module, masks: Masks | None, data: Dataset, *, seed: int
     ) -> dict[str, float]:
@@ -65,12 +77,9 @@ class CausalRecipe(Recipe):
         `accuracy_cut` and `accuracy` on the test set, the latter of the last epoch, and
         `train_loss` of that epoch. With masks also `amount_pruned` and `kept_LAYER`, counts.
         """
-        pruned = clone_model(network)
-        if masks is not None:
-            apply_masks(pruned, masks)
+        pruned = self.cut(network, masks)
         found = {"accuracy_cut": _accuracy(pruned, data)}
-        after = replace(self, epochs=self.post_epochs, batch_size=self.post_batch_size)
-        history = after.train(pruned, data, seed=seed + POST)
+        history = self.post_train(pruned, data, seed=seed)
         found["accuracy"] = _accuracy(pruned, data)
         found["train_loss"] = history.frame.train_loss.iloc[-1]
         if masks is not None:

@@ -1,8 +1,6 @@
-"""Tables of the further LEGCNet studies: settings, placebos, scaling, twins.
+"""Tables of the further LEGCNet studies (arXiv:2308.09955): settings, placebos, scaling, twins.
 
 A network is one published set of initial weights of one table.
-
-Paper: arXiv:2308.09955.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ def study(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def setting_names(rows: pd.DataFrame) -> pd.Series:
-    """What was changed in each row of `LEGCNetAblation`, in words.
+    """What was changed in each row of `LEGCNetAblation`.
 
     Examples
     --------
@@ -186,6 +184,20 @@ def scaled_table(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
     return table[order]
 
 
+def scaled_gains(rows: pd.DataFrame) -> dict[tuple[str, str], PairedDifference]:
+    """LEGCNet minus random and magnitude on standardised data, over networks, FT and PT apart.
+
+    Keys: `accuracy` in the epoch of the benchmark or `final_accuracy`, and the other mask.
+    """
+    rows, pair = study(rows, "LEGCNetScaled"), ["dataset", "variant", "seed"]
+    rows = rows[rows.scaling == "standard"]
+    return {
+        (metric, b): gap_between(rows, metric, "legcnet", b, pair=pair)
+        for metric in ("accuracy", "final_accuracy")
+        for b in ("random", "magnitude")
+    }
+
+
 def twin_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per route and rule: shares called causal by own and other twins, and the gain.
 
@@ -215,23 +227,21 @@ def twin_table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def twins_shown(rows: pd.DataFrame) -> pd.DataFrame:
-    """`twin_table` for readers, one row per rule and route."""
+def twins_shown(rows: pd.DataFrame, rule: str) -> pd.DataFrame:
+    """`twin_table` of one rule for readers; with the gain stands half of its 95% interval."""
     table = twin_table(rows)
-    shown = pd.DataFrame(
+    table = table[table.rule == rule].set_index("route")
+    return pd.DataFrame(
         {
             "exponent": table.exponent.map("{:.2g}".format),
             "own causal": table.own.map("{:.0%}".format),
             "another's causal": table["another trial"].map("{:.0%}".format),
             "overlap with raw": table.jaccard_raw.map("{:.2f}".format),
             "gain, points": [
-                f"{100 * r.gain:+.1f} ({100 * r.low:+.1f} to {100 * r.high:+.1f})"
-                for r in table.itertuples()
+                f"{100 * r.gain:+.1f} ± {50 * (r.high - r.low):.1f}" for r in table.itertuples()
             ],
         }
     )
-    shown.index = pd.MultiIndex.from_frame(table[["rule", "route"]])
-    return shown.sort_index(level=0, sort_remaining=False)
 
 
 def gap_between(

@@ -6,6 +6,7 @@ order of the batches and the random masks; the split into training and test data
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,6 +16,8 @@ from torch import nn
 from causalprune_lib.nets.datasets import Dataset, load_dataset
 from causalprune_lib.nets.models import build_model
 from causalprune_lib.nets.training import History, train
+
+OnBatch = Callable[[torch.Tensor, torch.Tensor, float], None]
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,15 @@ class Recipe:
         ).to(self.on)
 
     def train(
-        self, model: nn.Module, data: Dataset, *, seed: int, epochs: int | None = None
+        self,
+        model: nn.Module,
+        data: Dataset,
+        *,
+        seed: int,
+        epochs: int | None = None,
+        on_batch: OnBatch | None = None,
     ) -> History:
-        """Train `model` in place, for the recipe's epochs or for `epochs`."""
+        """Train `model` in place, for the recipe's epochs or for `epochs`; see `train`."""
         return train(
             model,
             data.x_train,
@@ -98,6 +107,7 @@ class Recipe:
             optimizer=self.optimizer,
             seed=seed,
             progress=False,
+            on_batch=on_batch,
         )
 
 
