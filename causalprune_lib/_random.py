@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+
+from causalprune_lib._validation import check_int
 
 
 @contextmanager
@@ -39,3 +43,28 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
             with torch.cuda.device(place):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+def own_stream(seed: int, purpose: str) -> torch.Generator:
+    """A generator of the CPU for one purpose, whose numbers are unrelated to those of any other.
+
+    `torch.Generator().manual_seed(seed)` repeats the numbers from which `torch.manual_seed(seed)`
+    makes a network's initial weights. A "random" mask drawn from it would keep the largest weights
+    of the first layer.
+
+    Parameters
+    ----------
+    seed : int
+        At least 0.
+    purpose : str
+        Any words, part of what the numbers depend on.
+
+    Examples
+    --------
+    >>> masks, orders = own_stream(0, "masks"), own_stream(0, "orders")
+    >>> torch.rand(1, generator=masks) == torch.rand(1, generator=orders)
+    tensor([False])
+    """
+    check_int("seed", seed, minimum=0)
+    mixed = np.random.SeedSequence([seed, zlib.crc32(purpose.encode())])
+    return torch.Generator().manual_seed(int(mixed.generate_state(1, np.uint64)[0] >> 1))

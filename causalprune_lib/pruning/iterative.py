@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_choice, check_fraction, check_int
 from causalprune_lib.pruning.amounts import floor_counts, global_count, prune_count
 from causalprune_lib.pruning.masks import Masks, apply_masks, masks_from_scores, masks_of
@@ -182,7 +183,7 @@ def random_ticket(masks: Masks, *, seed: int) -> Masks:
     >>> random_ticket(masks, seed=0).n_kept
     1
     """
-    generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
+    generator = own_stream(seed, "random masks")
     scores = masks.layout.unflatten(torch.rand(masks.n, generator=generator))
     return masks_from_scores(scores, scope="like", like=masks)
 

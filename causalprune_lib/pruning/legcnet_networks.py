@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_finite, check_int, check_shape
 from causalprune_lib.nets.models import MLP
 from causalprune_lib.nets.parameters import ParameterLayout
@@ -209,7 +210,7 @@ def random_masks_like(keep: torch.Tensor, n: int, *, seed: int, split: int) -> t
     >>> masks[:, :3].sum(1).unique().tolist(), masks[:, 3:].all().item()
     ([1], True)
     """
-    generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
+    generator = own_stream(seed, "random masks")
     wide = keep.cpu().repeat_interleave(check_int("n", n), 0)
     parts = []
     for layer in (wide[:, :split], wide[:, split:]):

@@ -18,7 +18,8 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from causalprune_lib._validation import check_int, check_shape
+from causalprune_lib._random import own_stream
+from causalprune_lib._validation import check_shape
 from causalprune_lib.nets.parameters import ParameterLayout
 
 Scores = dict[str, torch.Tensor]
@@ -49,7 +50,7 @@ def random_scores(model: nn.Module, *, seed: int) -> Scores:
     They are drawn on the CPU, so that a seed gives the same scores on every device.
     """
     layout = ParameterLayout.of(model)
-    generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
+    generator = own_stream(seed, "random masks")
     flat = layout.unflatten(torch.rand(layout.size, generator=generator))
     tensors = layout.tensors(model)
     return {name: score.to(tensors[name].device) for name, score in flat.items()}

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import nn
 from torch.nn.utils import prune
 
@@ -203,3 +204,13 @@ def test_nan_weights_unknown_layers_and_empty_models_are_errors():
         magnitude_unstructured(network(), 1.5)
     with pytest.raises(ValueError, match="seed"):
         random_unstructured(network(), 0.5, seed=-1)
+
+
+def test_random_masks_ignore_the_seed_that_made_the_weights():
+    """PyTorch draws the initial weights from the same numbers: the rank correlation would be 1."""
+    for seed in range(5):
+        with seeded(seed):
+            layer = nn.Linear(64, 50)
+        scores = random_scores(layer, seed=seed)["weight"]
+        rho = spearmanr(layer.weight.detach().flatten(), scores.flatten()).statistic
+        assert abs(rho) < 4 / scores.numel() ** 0.5  # four standard errors

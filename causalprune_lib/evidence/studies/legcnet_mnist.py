@@ -19,6 +19,7 @@ from time import perf_counter
 
 import torch
 
+from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.causality.decisions import RULES
 from causalprune_lib.evidence.cells import Point
@@ -137,7 +138,7 @@ class _Masks:
     ) -> None:
         self.own, self.other, self.n_random = own, other, n_random
         self.layout = own.initial.layout
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = own_stream(seed, "random masks")
         self.keep = [torch.ones(self.layout.size, dtype=torch.bool)]
         self.of: list[Place] = [("none", "none", "dense")]
         self.facts: dict[Place, dict[str, float]] = {}
