@@ -15,6 +15,7 @@ SHELL := bash
 PROFILE ?= quick
 VENV ?= .venv
 PORT ?= 8000
+TEST_JOBS ?= 2
 # PYTHON: the interpreter that makes the environment; empty takes the first below that is 3.11 or newer.
 PYTHON ?=
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14)
@@ -51,7 +52,7 @@ test: export OMP_NUM_THREADS ?= 1
 test: export MKL_NUM_THREADS ?= 1
 test: export OPENBLAS_NUM_THREADS ?= 1
 test: $(INSTALLED) ## Run the tests; ARGS="-k masks" runs some of them
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest --numprocesses $(TEST_JOBS) --dist loadfile $(ARGS)
 
 lint: $(INSTALLED) ## Check style and format
 	@$(PY) -m ruff check .
