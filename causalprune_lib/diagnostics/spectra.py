@@ -100,8 +100,9 @@ def layer_spectra(
         Adds the columns `alpha_low` and `alpha_high` from `alpha_interval`, with `level`,
         `resamples` and `seed`.
     traps : bool
-        Adds the column `num_traps`: the correlation traps that WeightWatcher counts in one shuffle
-        of the layer, with `seed`. It takes some seconds.
+        Adds the column `num_traps`: the correlation traps that WeightWatcher counts, with `seed`.
+        Of a layer with fewer than 100 eigenvalues it counts them in five shuffles together, so one
+        trap gives 5. It takes some seconds.
 
     Returns
     -------
@@ -227,8 +228,8 @@ def _weightwatcher(
 def _undisturbed() -> Iterator[None]:
     """Put back what importing and running WeightWatcher changes in the rest of the program.
 
-    It installs a handler of the root logger, silences all warnings of the process, prints, and draws
-    from NumPy's global generator.
+    It installs a handler of the root logger, silences all warnings of the process, prints, and
+    draws from NumPy's global generator.
     """
     waste, state = io.StringIO(), np.random.get_state()
     loggers = [logging.getLogger(name) for name in (None, "weightwatcher", "matplotlib")]

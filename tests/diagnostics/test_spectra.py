@@ -204,3 +204,16 @@ def test_a_weight_that_is_not_finite_is_named():
     model.fc1.weight.data[0, 1] = float("nan")
     with pytest.raises(ValueError, match=r"weight 'fc1\.weight' must be finite"):
         layer_spectra(model)
+
+
+def test_a_mean_is_what_weightwatcher_calls_a_trap_and_its_count_can_be_repeated():
+    model = nn.Sequential(mlp(60, 30, 10))
+    plain = layer_spectra(model, traps=True, seed=1)
+    with torch.no_grad():
+        model[0].fc1.weight += 0.3
+    state = np.random.get_state()[1].copy()
+    shifted = layer_spectra(model, traps=True, seed=1)
+    assert (np.random.get_state()[1] == state).all()
+    assert plain["num_traps"].tolist() == [0, 0]
+    assert shifted["num_traps"].tolist() == [5, 0]  # one in each of five shuffles
+    assert shifted.columns.difference(layer_spectra(model).columns).tolist() == ["num_traps"]

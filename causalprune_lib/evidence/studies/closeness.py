@@ -21,13 +21,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from causalprune_lib._random import seeded
+from causalprune_lib._random import own_stream, seeded
 from causalprune_lib._validation import check_int
 from causalprune_lib.causality.streaming import CausalScores
 from causalprune_lib.diagnostics.approximation import removal_bound
 from causalprune_lib.diagnostics.distance import sup_distance
 from causalprune_lib.evidence.cells import Point
 from causalprune_lib.evidence.studies.closeness_points import (
+    NONE,
     accuracy,
     ball_points,
     distances,
@@ -53,7 +54,7 @@ from causalprune_lib.pruning.selection import masks_from_scores
 
 RULE = "rule"  # the amount that LEGCNet's rule as released decides on
 SHRINKING = "shrinking"  # the amount 1 / sqrt(width)
-RANKINGS = ("LEGCNet", "random", "magnitude", "causal")
+RANKINGS = ("LEGCNet", "shuffled", "random", "magnitude", "causal")
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class UniformNetworks:
                         width=width,
                         network=name,
                         amount=amount,
-                        stage="untrained",
+                        state="untrained",
                     )
 
 
@@ -112,19 +113,22 @@ class UniformNetworks:
 class ClosenessByWidth:
     """Distances of trained networks to their pruned versions, at several widths.
 
-    LEGCNet's digits settings with `hidden_layers` layers of `width` neurons. Masks: by the scores
-    of LEGCNet-FT, at random, by magnitude, and by causal pruning's scores of `record_epochs` more
-    epochs of the dense training, all with the same counts in every layer. Those are a fraction
-    `amount` of each layer, `SHRINKING`, or, at `RULE`, what LEGCNet's rule as released prunes.
+    LEGCNet's digits settings with `hidden_layers` layers of `width` neurons, twice the epochs, and
+    `lr`: 1 for one hidden layer, 4 for two, so that every width learns. Masks (`RANKINGS`): by the
+    scores of LEGCNet-FT; by those of its placebo, in which each weight's exponents are shuffled in
+    time; at random; by magnitude; by causal pruning's scores of `record_epochs` more epochs of the
+    dense training. All have the same counts in every layer: a fraction `amount` of each layer,
+    `SHRINKING`, or, at `RULE`, what LEGCNet's rule as released prunes.
 
-    Metrics at each `width`, `network` and `amount`, and `stage` ("cut", "retrained", or "dense" for
+    Metrics at each `width`, `network` and `amount`, and `state` ("cut", "retrained", or "dense" for
     the yardsticks): as `distances`, and `accuracy` and `pruned`, the fraction of all weights that
-    went. The yardsticks have no amount. "dense" itself gives `accuracy` only.
+    went. The yardsticks have the amount `NONE`. "dense" itself gives `accuracy` only.
     """
 
     widths: tuple[int, ...] = (25, 100)
     amounts: tuple[float, ...] = (0.1, 0.5)
     hidden_layers: int = 1
+    lr: float = 1.0
     record_epochs: int = 2
     on: str = "cpu"
     profile: str = "quick"
@@ -133,16 +137,34 @@ class ClosenessByWidth:
         """How networks of this width are trained and read."""
         base = mnist_settings("digits")
         hidden = [width] * check_int("hidden_layers", self.hidden_layers)
-        return replace(base, sizes=(base.sizes[0], *hidden, base.sizes[-1]))
+        epochs = 2 * base.epochs
+        return replace(
+            base,
+            sizes=(base.sizes[0], *hidden, base.sizes[-1]),
+            epochs=epochs,
+            lr=self.lr,
+            readings=base.readings | {"FT": replace(base.readings["FT"], epochs=epochs)},
+        )
 
     def masks(
         self, recording: DenseRecording, data: Dataset, *, seed: int
     ) -> dict[tuple[str, str | float], Masks]:
         """By ranking and amount."""
-        dense, decision = recording.run.networks.model(0), recording.decide("FT", rule="as_released")
+        dense, decision = (
+            recording.run.networks.model(0),
+            recording.decide("FT", rule="as_released"),
+        )
         layout, width = recording.initial.layout, recording.settings.sizes[1]
+        exponents = recording.exponents["FT"]
+        order = torch.rand(exponents.shape, generator=torch.Generator().manual_seed(seed)).argsort(
+            0
+        )
+        mixed = recording.decide(
+            "FT", rule="as_released", exponents=exponents.gather(0, order.to(exponents.device))
+        )
         scores = {
             "LEGCNet": layout.unflatten(decision.scores.cpu()),
+            "shuffled": layout.unflatten(mixed.scores.cpu()),
             "random": random_scores(dense, seed=seed),
             "magnitude": magnitude_scores(dense),
             "causal": self.causal_scores(dense, recording.settings, data, seed=seed),
@@ -155,7 +177,7 @@ class ClosenessByWidth:
                 by = {layer: value.cpu() for layer, value in by.items()}
                 if amount == RULE:
                     own = ruled if name == "LEGCNet" else None
-                    mask = own or masks_from_scores(by, scope="like", like=ruled)
+                    mask = own or masks_from_scores(by, scope="like", like=ruled, nan="keep")
                 else:
                     mask = masks_from_scores(by, float(part), scope="layer", nan="keep")
                 found[name, amount] = mask
@@ -167,7 +189,7 @@ class ClosenessByWidth:
         """The released scores of causal pruning, from more training of a copy, on its own loss."""
         model = clone_model(dense)
         optimizer = torch.optim.SGD(model.parameters(), lr=settings.lr)
-        generator = torch.Generator().manual_seed(seed)
+        generator = own_stream(seed, "recorded batches")
         n_steps = self.record_epochs * math.ceil(len(data.x_train) / settings.batch_size)
         with CausalScores(model, n_steps=n_steps) as recorded:
             for _ in range(self.record_epochs):
@@ -203,26 +225,29 @@ class ClosenessByWidth:
         again = retrain(start, settings, data, seed=seed, keep=keep)
         stranger = DeepNetworks.initial(settings.sizes, seed=seed + OTHER_SEED, device=self.on)
         compared = {
-            ("stranger", "", "dense"): retrain(stranger, settings, data, seed=seed + OTHER_SEED),
-            ("order", "", "dense"): retrain(initial, settings, data, seed=seed + OTHER_SEED),
-            ("twin", "", "dense"): retrain(moved_a_hair(initial), settings, data, seed=seed),
+            ("stranger", NONE, "dense"): retrain(stranger, settings, data, seed=seed + OTHER_SEED),
+            ("order", NONE, "dense"): retrain(initial, settings, data, seed=seed + OTHER_SEED),
+            ("twin", NONE, "dense"): retrain(moved_a_hair(initial), settings, data, seed=seed),
         }
         models = {place: networks.model(0) for place, networks in compared.items()}
-        models["initial", "", "dense"] = initial.model(0)
+        models["initial", NONE, "dense"] = initial.model(0)
         for i, ((name, amount), mask) in enumerate(masks.items()):
             cut = apply_masks(clone_model(dense), mask.to(self.on))
             models |= {(name, amount, "cut"): cut, (name, amount, "retrained"): again.model(i)}
         yield Point(
-            {"accuracy": accuracy(dense, data)}, width=width, network="dense", stage="dense"
+            {"accuracy": accuracy(dense, data)},
+            width=width,
+            network="dense",
+            state="dense",
+            amount=NONE,
         )
-        for (name, amount, stage), model in models.items():
+        for (name, amount, state), model in models.items():
             metrics = distances(dense, model, data, top=settings.top)
             metrics["accuracy"] = accuracy(model, data)
-            where = {"width": width, "network": name, "stage": stage}
-            if amount:
+            where = {"width": width, "network": name, "state": state}
+            if amount != NONE:
                 metrics["pruned"] = masks[name, amount].amount
-                where["amount"] = amount
-            yield Point(metrics, **where)
+            yield Point(metrics, **where, amount=amount)
 
 
 CLOSENESS_STUDIES = {
@@ -233,6 +258,8 @@ CLOSENESS_STUDIES = {
             (25, 50, 100, 200, 400, 800), (0.1, 0.5, 0.9, 1.0), hidden_layers=2, profile="full"
         ),
         ClosenessByWidth((25, 50, 100, 200, 400), (0.1, 0.5, 0.9), profile="full"),
-        ClosenessByWidth((25, 50, 100, 200), (0.1, 0.5, 0.9), hidden_layers=2, profile="full"),
+        ClosenessByWidth(
+            (25, 50, 100, 200), (0.1, 0.5, 0.9), hidden_layers=2, lr=4.0, profile="full"
+        ),
     ),
 }

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_int
 from causalprune_lib.diagnostics.approximation import removal_bound
 from causalprune_lib.diagnostics.distance import sup_distance
@@ -30,6 +31,7 @@ IMAGES = 2000  # test images compared, the first ones
 DIRECTIONS = 256  # random points of the unit ball to start from, beside the images
 STEPS = 40
 HAIR = 1e-6
+NONE = "none"  # the amount of a dense network
 
 
 def distances(
@@ -116,26 +118,25 @@ def moved_a_hair(networks: DeepNetworks) -> DeepNetworks:
 def closeness_points(
     judged: JudgedNetworks, *, seed: int, settings: ImageSettings | None = None
 ) -> Iterator[Point]:
-    """Distances to the dense network: one point per network, amount and `stage`.
+    """Distances to the dense network: one point per network, amount and `state`.
 
-    Stages: "cut", right after the weights went; "retrained"; and "dense" for the yardsticks
-    "other", "twin" and "initial", which have no amount. The twin is trained here, as `settings`
-    say; by default those of the dataset, `mnist_settings`.
+    States: "cut", right after the weights went; "retrained"; and "dense" for the yardsticks
+    "other", "twin" and "initial", which have the amount `NONE`. The twin is trained here, as
+    `settings` say; by default those of the dataset, `mnist_settings`.
     """
     check_int("seed", seed, minimum=0)
     data, top = judged.data, float(judged.data.x_train.max())
     settings = mnist_settings(data.name) if settings is None else settings
     twin = retrain(moved_a_hair(_one(judged.initial)), settings, data, seed=seed).model(0)
-    compared = {("other", "", "dense"): judged.other, ("twin", "", "dense"): twin}
-    compared["initial", "", "dense"] = judged.initial
-    for stage in ("cut", "retrained"):
-        found = getattr(judged, stage)
-        compared |= {(name, amount, stage): net for (name, amount), net in found.items()}
-    for (name, amount, stage), network in compared.items():
+    compared = {("other", NONE, "dense"): judged.other, ("twin", NONE, "dense"): twin}
+    compared["initial", NONE, "dense"] = judged.initial
+    for state in ("cut", "retrained"):
+        found = getattr(judged, state)
+        compared |= {(name, amount, state): net for (name, amount), net in found.items()}
+    for (name, amount, state), network in compared.items():
         metrics = distances(judged.dense, network, data, top=top)
         metrics["accuracy"] = accuracy(network, data)
-        where = {"amount": amount} if amount else {}
-        yield Point(metrics, judge="closeness", network=name, stage=stage, **where)
+        yield Point(metrics, judge="closeness", network=name, amount=str(amount), state=state)
 
 
 def _one(model: nn.Module) -> DeepNetworks:
@@ -147,7 +148,7 @@ def _one(model: nn.Module) -> DeepNetworks:
 
 def ball_points(x: torch.Tensor) -> torch.Tensor:
     """Points (n, D) of the unit ball: images, and random directions, always the same."""
-    generator = torch.Generator().manual_seed(0)
+    generator = own_stream(0, "directions")
     random = torch.randn((DIRECTIONS, x.shape[1]), generator=generator).to(x)
     both = torch.cat([x[:DIRECTIONS], random])
     return both / both.norm(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)

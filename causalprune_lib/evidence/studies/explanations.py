@@ -1,8 +1,8 @@
 """Do explanations survive LEGCNet? The study of chapter 11 on the paper's tables.
 
 The LEGCNet paper (arXiv:2308.09955, figures 3, 7 and 8) compares pictures of SHAP values by eye.
-Here every network's attributions are exact Shapley values, for at most nine features allow that,
-and every comparison with the dense network stands beside that of two dense networks.
+Here the attributions are exact Shapley values, which at most nine features allow, and every
+comparison with a dense network stands beside that of two dense networks.
 
 A cell is one table and one of the ten published initial networks; the seed is the number of the
 trial, from 0. The MNIST network is in `explanation_points.py`.
@@ -16,10 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from causalprune_lib._validation import check_int
-from causalprune_lib.diagnostics.agreement import global_importance, rank_agreement
-from causalprune_lib.diagnostics.attribution import shap_values
+from causalprune_lib._random import own_stream
+from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.evidence.cells import Point
+from causalprune_lib.evidence.studies.explained_networks import (
+    DENSE,
+    STOPS,
+    compared,
+    train_to_stops,
+)
 from causalprune_lib.evidence.studies.legcnet import published_amount
 from causalprune_lib.evidence.studies.legcnet_contest import (
     TRIALS,
@@ -31,13 +36,11 @@ from causalprune_lib.evidence.studies.legcnet_contest import (
 from causalprune_lib.evidence.studies.legcnet_controls import lowest_at_counts
 from causalprune_lib.nets.datasets import Dataset
 from causalprune_lib.pruning.legcnet_decision import LEGCNetDecision
-from causalprune_lib.pruning.legcnet_networks import SigmoidNetworks, random_masks_like
-from causalprune_lib.pruning.legcnet_released import read_trials, train_as_released
-from causalprune_lib.pruning.legcnet_settings import LEGCNetSettings, legcnet_settings
+from causalprune_lib.pruning.legcnet_networks import random_masks_like
+from causalprune_lib.pruning.legcnet_released import read_trials
+from causalprune_lib.pruning.legcnet_settings import legcnet_settings
 
-DATASETS = ("cancer", "titanic", "banknote", "vowel")  # those of figures 3, 7 and 8
-STOPS = ("benchmark", "end")
-SHOWN = ("dense", "LEGCNet", "magnitude")  # whose importances are kept, feature by feature
+TABLES = ("cancer", "titanic", "banknote", "vowel")  # those of figures 3, 7 and 8
 
 
 @dataclass(frozen=True)
@@ -60,16 +63,17 @@ class ExplanationAgreement:
     network at its benchmark), "inverse" (LEGCNet's upside down) and "another trial" (the scores of
     the next trial's network).
 
-    Metrics: those of `rank_agreement`, a third of the features being the top ones; `same_order`, 1
-    if all features have the dense network's ranks; test `accuracy`; `n_pruned`. Of "LEGCNet" also
-    `beats_...` for the first three and "shares" and "attributions": the share of the random masks
-    that agree less, ties counted half. With the coordinate `feature`: `importance`, the normalised
-    global importance at the benchmark.
+    Metrics: those of `rank_agreement`, the first third of the features being the top ones;
+    `same_order`, 1 if all features have the dense network's ranks; test `accuracy`. Of "LEGCNet"
+    also `beats_...`: the share of the random masks that agree less, ties counted half. Without a
+    stop, of masks: `n_pruned`, and `most_cut`, the largest share that is pruned of the weights
+    which one feature goes out with. With the coordinate `feature` (from 0), at the benchmark:
+    `importance`, the normalised global importance.
 
     Parameters
     ----------
     dataset : str
-        One of `DATASETS`.
+        One of `TABLES`.
     n_random : int
         Random masks for each of the counts.
     examples, background : int
@@ -88,24 +92,22 @@ class ExplanationAgreement:
 
     def run(self, seed: int) -> Iterator[Point]:
         """Train the dense networks, read masks, train them, explain all, compare."""
-        trial = check_trial(seed)
-        data, networks = study_data(self.dataset, self.on), all_networks(self.dataset, self.on)
+        check_choice("dataset", self.dataset, TABLES)
+        trial, settings = check_trial(seed), legcnet_settings(self.dataset)
+        data, networks = self.load(), all_networks(self.dataset, device=self.on)
         start = networks.select([trial])
-        settings = legcnet_settings(self.dataset)
         dense = train_to_stops(settings, networks, data)
-        order = torch.randperm(
-            len(data.x_train), generator=torch.Generator().manual_seed(seed)
-        )
+        order = torch.randperm(len(data.x_train), generator=own_stream(seed, "order"))
         reordered = train_to_stops(settings, start, data, order=order)
-        masks = self._masks(trial, dense["benchmark"].flat()[trial].abs())
-        keep = torch.stack([mask for same in masks.values() for mask in same])
+        masks = self.masks(trial, dense["benchmark"].flat()[trial].abs())
+        keep = torch.cat(list(masks.values())).to(self.on)
         masked = train_to_stops(settings, start.select([0] * len(keep)), data, keep=keep)
 
         others = [i for i in range(TRIALS) if i != trial]
-        x, background = self._drawn(data, seed)
+        x, background = self.drawn(data, seed)
         for stop in STOPS:
             groups = {
-                ("dense", "none"): dense[stop].select([trial]),
+                DENSE: dense[stop].select([trial]),
                 ("other seed", "none"): dense[stop].select(others),
                 ("other order", "none"): reordered[stop],
                 ("untrained", "none"): start,
@@ -114,96 +116,77 @@ class ExplanationAgreement:
             for place, same in masks.items():
                 groups[place] = masked[stop].select(range(first, first + len(same)))
                 first += len(same)
-            pruned = {place: int((~same[0]).sum()) for place, same in masks.items()}
             for point in compared(groups, data, x, background):
-                where = point.coordinates["network"], point.coordinates["counts"]
-                if "feature" not in point.coordinates:
-                    point.metrics |= {"n_pruned": pruned.get(where, 0)}
-                elif stop != "benchmark":
+                if "feature" in point.coordinates and stop != "benchmark":
                     continue
-                point.coordinates["stop"] = stop
-                yield point
+                yield Point(point.metrics, stop=stop, **point.coordinates)
+        for (network, counts), same in masks.items():
+            facts = {"n_pruned": int((~same[0]).sum()), "most_cut": self.most_cut(same)}
+            yield Point(facts, network=network, counts=counts)
 
-    def _masks(self, trial: int, size: torch.Tensor) -> dict[tuple[str, str], list[torch.Tensor]]:
-        """Masks (P,) by network and counts; several for "random"."""
+    def load(self) -> Dataset:
+        """The table, scaled as released."""
+        return study_data(self.dataset, device=self.on)
+
+    def masks(self, trial: int, sizes: torch.Tensor) -> dict[tuple[str, str], torch.Tensor]:
+        """Masks by network and counts, (M, P) each: M is `n_random` for "random", else 1.
+
+        `sizes` (P,) are those of the weights that "magnitude" ranks.
+        """
         d, h, k = legcnet_settings(self.dataset).sizes
-        split = h * d
-        pair = all_networks(self.dataset, self.on).select([trial, (trial + 1) % TRIALS])
-        wanted: list[tuple[str, torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        split, pair = h * d, [trial, (trial + 1) % TRIALS]
+        found: dict[tuple[str, str], torch.Tensor] = {}
+
+        def add(counts: str, keep: torch.Tensor, own: LEGCNetDecision, other: LEGCNetDecision):
+            salt = 1000 * ("FT", "PT", "half").index(counts) + trial
+            found["LEGCNet", counts] = keep[None]
+            like = random_masks_like(keep[None], self.n_random, seed=salt, split=split)
+            found["random", counts] = like
+            rankings = {"magnitude": sizes, "inverse": -own.scores, "another trial": other.scores}
+            for network, scores in rankings.items():
+                found[network, counts] = lowest_at_counts(scores, keep, split=split)[None]
+
+        read = {}
         for variant in ("FT", "PT"):
-            own, other = (
-                read.decision
-                for read in read_trials(
-                    self.dataset,
-                    variant=variant,
-                    reading=published_reading(self.dataset, variant),
-                    networks=pair,
-                    data=study_data(self.dataset, self.on),
-                )
+            trials = read_trials(
+                self.dataset,
+                variant=variant,
+                reading=published_reading(self.dataset, variant=variant),
+                networks=all_networks(self.dataset, device=self.on).select(pair),
+                data=self.load(),
             )
-            keep = _kept(own, published_amount(self.dataset, variant=variant))
-            wanted.append((variant, keep, own.scores, other.scores))
-        *_, own_scores, other_scores = wanted[0]
-        ranks = torch.arange(h * (d + k))
-        half = torch.where(ranks < split, ranks >= split // 2, ranks >= split + h * k // 2)
-        keep = lowest_at_counts(own_scores, half, split=split)
-        wanted.append(("half", keep, own_scores, other_scores))
-        masks: dict[tuple[str, str], list[torch.Tensor]] = {}
-        for i, (counts, keep, scores, other) in enumerate(wanted):
-            masks["LEGCNet", counts] = [keep]
-            randoms = random_masks_like(
-                keep[None], self.n_random, seed=1000 * (i + 1) + trial, split=split
-            )
-            masks["random", counts] = list(randoms)
-            rankings = {"magnitude": size, "inverse": -scores, "another trial": other}
-            for name, by in rankings.items():
-                masks[name, counts] = [lowest_at_counts(by, keep, split=split)]
-        return masks
+            own, other = read[variant] = [trial.decision for trial in trials]
+            keep = own.keep.cpu()
+            if own.n_pruned == 0:
+                scores = own.scores.cpu().nan_to_num(nan=torch.inf)
+                lowest = scores.argsort(stable=True)
+                keep[lowest[: published_amount(self.dataset, variant=variant)]] = False
+            add(variant, keep, own, other)
+        place = torch.arange(h * (d + k))
+        half = (place % split >= split // 2) & (place < split) | (place >= split + h * k // 2)
+        add("half", lowest_at_counts(read["FT"][0].scores, half, split=split), *read["FT"])
+        return found
 
-    def _drawn(self, data: Dataset, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Examples to explain and the background, drawn without replacement."""
+    def most_cut(self, keep: torch.Tensor) -> float:
+        """The largest share of one feature's weights that masks (M, P) prune, a mean over M."""
+        d, h, _ = legcnet_settings(self.dataset).sizes
+        cut = (~keep[:, : h * d]).double().reshape(len(keep), h, d)
+        return cut.mean(1).amax(1).mean().item()
+
+    def drawn(self, data: Dataset, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Test examples to explain and a background of training examples, drawn by `seed`."""
         rng = np.random.default_rng(seed)
-        found = []
-        for name, x, n in (
-            ("examples", data.x_test, self.examples),
-            ("background", data.x_train, self.background),
-        ):
-            n = min(check_int(name, n), len(x))
-            found.append(x[np.sort(rng.choice(len(x), n, replace=False))])
-        return found[0], found[1]
+        rows = [
+            x[rng.permutation(len(x))[: check_int(name, n)]]
+            for name, x, n in (
+                ("examples", data.x_test, self.examples),
+                ("background", data.x_train, self.background),
+            )
+        ]
+        return rows[0], rows[1]
 
 
-def train_to_stops(
-    settings: LEGCNetSettings,
-    networks: SigmoidNetworks,
-    data: Dataset,
-    *,
-    keep: torch.Tensor | None = None,
-    order: torch.Tensor | None = None,
-) -> dict[str, SigmoidNetworks]:
-    """Train networks side by side, and keep each as it is at both `STOPS`.
-
-    Parameters
-    ----------
-    settings, networks, data
-        As for `train_as_released`.
-    keep : bool tensor (B, P), optional
-        Masks.
-    order : int tensor (N,), optional
-        In which the training examples come. Default: as they are.
-    """
-    if order is not None:
-        x, y = data.x_train[order], data.y_train[order]
-    else:
-        x, y = data.x_train, data.y_train
-    fields = ("w1", "b1", "w2", "b2")
-    saved = {name: getattr(networks, name).clone() for name in fields}
-    running = torch.ones(len(networks), dtype=torch.bool, device=x.device)
-    for _ in range(settings.max_epochs):
-        networks = train_networks(
-            networks, x, y, lr=settings.lr, label_size=settings.label_size, epochs=1, masks=keep
-        ).networks
-        for name in fields:
-            saved[name][running] = getattr(networks, name)[running]
-        running &= networks.judge(x, y)[0] < settings.benchmark
-    return {"benchmark": SigmoidNetworks(**saved), "end": networks}
+EXPLANATION_STUDIES: dict[str, tuple[ExplanationAgreement, ...]] = {
+    "quick": (ExplanationAgreement(n_random=5, examples=60, background=30),),
+    "full": tuple(ExplanationAgreement(name, profile="full") for name in TABLES),
+}

@@ -13,8 +13,7 @@ Paper: "A Granger-causal perspective on gradient descent with application to pru
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -52,7 +51,7 @@ class Trained:
     network : nn.Module
         Under its masks, if it has any.
     on_the_way : dict of int to nn.Module
-        After so many steps of the last training.
+        After so many steps of the last training; below 0 for the dense network's first one.
     train_loss : float
         Mean over the batches of the last epoch.
     """
@@ -60,6 +59,19 @@ class Trained:
     network: nn.Module
     on_the_way: dict[int, nn.Module]
     train_loss: float
+
+
+class _Copies:
+    """Called just before every step of a training: keeps copies of the network at some of them."""
+
+    def __init__(self, network: nn.Module, at: tuple[int, ...]) -> None:
+        self.network, self.at = network, at
+        self.steps, self.kept = 0, {}
+
+    def __call__(self, *_: object) -> None:
+        if self.steps in self.at:
+            self.kept[self.steps] = clone_model(self.network)
+        self.steps += 1
 
 
 @dataclass(frozen=True)
@@ -75,8 +87,9 @@ class FlatMinima(CausalRecipe):
     - with `space`: `top_1` to `top_k`, `residual` (the largest), `trace`, `trace_error`, `size`.
       "kept": M H M, the weights that are left, biases too; "all": H, with the pruned weights as
       variables that happen to be zero.
-    - with `step`: `top_1` of M H M by a few Lanczos steps, and the `loss`, on the way and at the
-      end: for comparison at equal loss.
+    - with `step`: `top_1` of M H M by a few Lanczos steps, and the `loss`, on the way (at the steps
+      `checkpoints`, for the dense network also `early` in its first training) and at the end: for
+      comparison at equal loss.
     - `lowest`, `negative` and `near_zero` of the spectrum of M H M: see `spectrum_summary`.
     - with `radius`: `increase`, `increase_error`, `increase_max` of `perturbation_flatness`.
     - `rise` and `rise_half`: see `landscape_summary`; for seed 0 the `loss` at each `alpha`,
@@ -86,12 +99,14 @@ class FlatMinima(CausalRecipe):
     `twin` by `scale`): `top_1`, and `increase` with `radius`.
     """
 
-    amount: float = 0.95
+    post_epochs: int = 8
+    amount: float = 0.9
     examples: int = 500
     k: int = 5
-    trace_probes: int = 15
-    lanczos_steps: int = 30
+    trace_probes: int = 10
+    lanczos_steps: int = 25
     density_probes: int = 2
+    early: tuple[int, ...] = (10, 40, 100)
     checkpoints: tuple[int, ...] = (0, 20, 80, 320)
     step_lanczos: int = 12
     radii: tuple[float, ...] = (0.05, 0.1)
@@ -119,9 +134,14 @@ class FlatMinima(CausalRecipe):
     def trained(self, data: Dataset, *, seed: int) -> Iterator[tuple[str, Trained]]:
         """Each of `NETWORKS` with its name, one after the other: trained from one dense network."""
         network = self.build(seed=seed)
-        self.train(network, data, seed=seed)
+        early = _Copies(network, self.early)
+        self.train(network, data, seed=seed, on_batch=early)
         for name, masks in {"dense": None, **self.masks(network, data, seed=seed)}.items():
-            yield name, self._finish(network, masks, data, seed)
+            found = self._finish(network, masks, data, seed)
+            if name == "dense":  # its last training began before the others'
+                before = {step - early.steps: copy for step, copy in early.kept.items()}
+                found = replace(found, on_the_way=before | found.on_the_way)
+            yield name, found
 
     def masks(self, network: nn.Module, data: Dataset, *, seed: int) -> dict[str, Masks]:
         """The masks of `PRUNED` for a dense network."""
@@ -134,15 +154,11 @@ class FlatMinima(CausalRecipe):
         return {name: cutter.cut(*how, seed=RANDOM + 100 * seed) for name, how in PRUNED.items()}
 
     def _finish(self, network: nn.Module, masks: Masks | None, data: Dataset, seed: int) -> Trained:
-        pruned, step, on_the_way = self.cut(network, masks), count(), {}
-
-        def keep(*_) -> None:  # called just before every step
-            now = next(step)
-            if now in self.checkpoints:
-                on_the_way[now] = clone_model(pruned)
-
-        history = self.post_train(pruned, data, seed=seed, on_batch=keep)
-        return Trained(pruned, on_the_way | {next(step): pruned}, history.frame.train_loss.iloc[-1])
+        pruned = self.cut(network, masks)
+        copies = _Copies(pruned, self.checkpoints)
+        history = self.post_train(pruned, data, seed=seed, on_batch=copies)
+        on_the_way = copies.kept | {copies.steps: pruned}
+        return Trained(pruned, on_the_way, history.frame.train_loss.iloc[-1])
 
     def _points(
         self, name: str, trained: Trained, data: Dataset, batches: list[Batch], seed: int
@@ -258,9 +274,10 @@ FLAT_MINIMA_STUDIES: dict[str, tuple[FlatMinima, ...]] = {
             epochs=30,
             batch_size=64,
             prune_epochs=5,
-            post_epochs=10,
-            amount=0.9,
-            checkpoints=(0, 10, 40, 100),
+            post_epochs=20,
+            lr=2e-3,
+            amount=0.8,
+            checkpoints=(0, 5, 20, 80, 200),
         ),
     ),
     "full": (

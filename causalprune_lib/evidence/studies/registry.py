@@ -12,6 +12,15 @@ from causalprune_lib.evidence.studies.chaos import (
     LearningRateSweep,
     PerturbedWeights,
 )
+from causalprune_lib.evidence.studies.closeness import (
+    CLOSENESS_STUDIES,
+    ClosenessByWidth,
+    UniformNetworks,
+)
+from causalprune_lib.evidence.studies.explanations import (
+    EXPLANATION_STUDIES,
+    ExplanationAgreement,
+)
 from causalprune_lib.evidence.studies.exponents import (
     EXPONENT_STUDIES,
     KnownExponents,
@@ -26,6 +35,8 @@ from causalprune_lib.evidence.studies.recipes import Recipe
 
 Study = Recipe | LearningRateSweep | PerturbedWeights | LEGCNetTrial
 Study |= KnownExponents | WeightExponents | GrangerRates | FurtherStudy | MNISTTrial
+Study |= UniformNetworks | ClosenessByWidth
+Study |= ExplanationAgreement
 
 _DIGITS = {"dataset": "digits", "model": "mlp", "hidden": (128, 64), "lr": 0.05}
 _FASHION = {"dataset": "fashion_mnist", "model": "lenet", "subset": 10_000, "lr": 0.02}
@@ -47,6 +58,8 @@ STUDIES: dict[str, dict[str, tuple[Study, ...]]] = {
     "legcnet": LEGCNET_STUDIES,  # the seed is one of ten published trials, from 0
     "legcnet-ablation": FURTHER_STUDIES,  # likewise
     "legcnet-mnist": MNIST_STUDIES,
+    "do-the-explanations-survive": EXPLANATION_STUDIES,  # the seed is one of ten published trials
+    "how-close-is-close": CLOSENESS_STUDIES,
 }
 
 

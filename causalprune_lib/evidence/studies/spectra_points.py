@@ -27,19 +27,12 @@ from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.masks import apply_masks
 
 SHUFFLES = 20
+DRAWN_SEED = 0  # only of this seed are whole spectra kept
 DRAWN = 5  # WeightWatcher shuffles a layer of fewer than 100 eigenvalues so often for its figure
-COLUMNS = (
-    "pl_alpha",
-    "alpha_weighted",
-    "alpha_low",
-    "alpha_high",
-    "in_fit",
-    "nonzero",
-    "num_traps",
-)
+COLUMNS = ("pl_alpha", "alpha_weighted", "alpha_low", "alpha_high", "in_fit", "nonzero")
 
 
-def spectra_points(judged: JudgedNetworks, *, seed: int) -> Iterator[Point]:
+def spectra_points(judged: JudgedNetworks, *, seed: int, traps: bool = True) -> Iterator[Point]:
     """Points of every layer of every network.
 
     Coordinates are `network` and `amount` as in `JudgedNetworks` ("published" also for a network
@@ -48,16 +41,31 @@ def spectra_points(judged: JudgedNetworks, *, seed: int) -> Iterator[Point]:
     - "trained", for a pruned network: retrained under its mask; all of `network_metrics`;
     - "untrained": the initial network, and what a random mask leaves of it; the same metrics;
     - "cut": the dense network under a mask, and no step further; `pl_alpha` only.
+
+    The first of all seeds also gives the spectra behind table 4: with the further coordinate
+    `place`, from the smallest on, the `eigenvalue` of X, and the `shuffled` one, of the same
+    weights in random places.
+
+    Without `traps`, `num_traps` is missing; WeightWatcher takes a second or more for each network.
     """
     for state, network, amount, model in _networks(judged):
         if state == "cut":
             rows = layer_spectra(model).itertuples()
             found = {row.layer: {"pl_alpha": row.pl_alpha} for row in rows}
         else:
-            found = network_metrics(model, seed=seed)
+            found = network_metrics(model, seed=seed, traps=traps)
         for layer, metrics in found.items():
             where = {"network": network, "amount": str(amount), "state": state, "layer": layer}
             yield Point(metrics, judge="spectra", **where)
+            if seed == DRAWN_SEED and state != "cut" and amount == PUBLISHED:
+                yield from _spectrum(model.get_submodule(layer).weight, where)
+
+
+def _spectrum(weight: torch.Tensor, where: dict[str, str]) -> Iterator[Point]:
+    pairs = zip(esd(weight), randomised_esd(weight, permutations=1)[0], strict=True)
+    for place, (eigenvalue, shuffled) in enumerate(pairs):
+        values = {"eigenvalue": float(eigenvalue), "shuffled": float(shuffled)}
+        yield Point(values, judge="spectra", place=place, **where)
 
 
 def _networks(judged: JudgedNetworks) -> Iterator[tuple[str, str, str | float, nn.Module]]:
@@ -74,13 +82,14 @@ def _networks(judged: JudgedNetworks) -> Iterator[tuple[str, str, str | float, n
 
 
 def network_metrics(
-    model: nn.Module, *, seed: int, resamples: int = 300
+    model: nn.Module, *, seed: int, traps: bool = True, resamples: int = 300
 ) -> dict[str, dict[str, float]]:
     """Columns of `layer_spectra` and the `layer_metrics` of each layer, by its name."""
-    frame = layer_spectra(model, interval=True, traps=True, resamples=resamples, seed=seed)
+    frame = layer_spectra(model, interval=True, traps=traps, resamples=resamples, seed=seed)
     weights = ParameterLayout.of(model).tensors(model).values()
+    columns = (*COLUMNS, "num_traps") if traps else COLUMNS
     return {
-        row["layer"]: {name: float(row[name]) for name in COLUMNS}
+        row["layer"]: {name: float(row[name]) for name in columns}
         | layer_metrics(weight, seed=seed)
         for (_, row), weight in zip(frame.iterrows(), weights, strict=True)
     }

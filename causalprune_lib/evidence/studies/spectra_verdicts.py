@@ -18,6 +18,7 @@ from causalprune_lib.evidence.tables import published
 from causalprune_lib.evidence.verdicts import Verdict, require_full
 
 INSIDE = (2.0, 6.0)  # where WeightWatcher calls a layer well trained
+NETWORKS = ("initial", "other", "dense", *PRUNED)
 JUDGED = ("dense", "LEGCNet-FT", "LEGCNet-PT")
 MARGIN = 0.1  # of the layers
 LAYERS = {  # of the network -> of table 4
@@ -94,8 +95,7 @@ def inside_table(rows: pd.DataFrame) -> pd.DataFrame:
     found = _of(rows, "pl_alpha")
     inside = found.assign(value=found.value.between(*INSIDE).astype(float))
     table = inside.groupby(["network", "layer"]).value.mean().unstack()
-    order = [name for name in ("initial", "other", "dense", *PRUNED) if name in table.index]
-    return table.loc[order]
+    return table.loc[[name for name in NETWORKS if name in table.index]]
 
 
 def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
@@ -138,10 +138,7 @@ def _as_dense(shares: pd.DataFrame) -> Verdict:
     mean, low, high = _interval(shares[["LEGCNet-FT", "LEGCNet-PT"]].mean(axis=1) - shares["dense"])
     control = _interval(shares["initial"] - shares["dense"])
     passes = control[1] > -MARGIN
-    if low <= -MARGIN:
-        verdict = "not reproduced"
-    else:
-        verdict = "partly" if passes else "reproduced"
+    verdict = "not reproduced" if low <= -MARGIN else "partly" if passes else "reproduced"
     return Verdict(
         "The pruned networks are as well trained as the dense one (section 5.1, figures 2 and 4).",
         verdict,
