@@ -28,9 +28,8 @@ from causalprune_lib.pruning.masks import clone_model, masks_of, remove_masks
 
 TINY = {"dataset": "iris", "model": "mlp", "hidden": (8, 6), "batch_size": 16, "lr": 0.01}
 TINY |= {"epochs": 6, "prune_epochs": 3, "post_epochs": 2, "post_batch_size": 32}
-STUDY = FlatMinima(
-    **TINY, amount=0.5, examples=60, k=2, shakes=4, side=5, early=(2,), checkpoints=(0, 3)
-)
+WAY = {"early": (2,), "checkpoints": (0, 3), "twin": ("fc1", "fc2"), "scale": 4.0}
+STUDY = FlatMinima(**TINY, **WAY, amount=0.5, examples=60, k=2, shakes=4, side=5)
 
 
 @pytest.fixture(scope="module")

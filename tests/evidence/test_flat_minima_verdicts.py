@@ -26,14 +26,14 @@ LOSS = {"dense": 0.1, "causal": 0.2, "magnitude": 0.4} | {
 }
 
 
-def made_up(sharp=None, *, equal=None, accuracy=None, seeds=3) -> pd.DataFrame:
+def made_up(sharp=None, *, equal=None, accuracy=None, everything=None) -> pd.DataFrame:
     """Rows of two data sets. `sharp`: every measure of each network at the end. `equal`: the top
     eigenvalue at any loss above the final one. Losses go from 3 down to `LOSS`."""
     sharp, equal = PLAIN | (sharp or {}), PLAIN | (equal or sharp or {})
     accuracy = {name: 0.8 for name in NETWORKS} | (accuracy or {})
     rows, rng = [], np.random.default_rng(0)
     for dataset in ("a", "b"):
-        for seed in range(seeds):
+        for seed in range(3):
             for name in NETWORKS:
                 where = {**PROVENANCE, "dataset": dataset, "seed": seed, "network": name}
                 where |= {"space": None, "step": np.nan, "radius": np.nan, "alpha": np.nan}
@@ -44,6 +44,7 @@ def made_up(sharp=None, *, equal=None, accuracy=None, seeds=3) -> pd.DataFrame:
 
                 for metric, place in MEASURES.values():
                     add(metric, sharp[name], **place)
+                add("top_1", 1.0 if everything is None else everything[name], space="all")
                 add("accuracy", accuracy[name])
                 add("train_loss", LOSS[name])
                 for step, loss in ((0, 3.0), (10, 1.001 * LOSS[name]), (20, LOSS[name])):
@@ -131,6 +132,13 @@ def test_the_controls_turn_reproduced_into_partly():
     assert graded(sharp=sharp)["flatter than magnitude"] == "reproduced"
     equal = sharp | {"causal": 6.0}  # flatter at the end only: it was the training loss
     assert graded(sharp=sharp, equal=equal)["flatter than magnitude"] == "partly"
+
+
+def test_flatter_with_the_pruned_weights_among_the_variables_only_is_partly():
+    sharp = {"causal": 5.0}
+    for everything, word in (({"magnitude": 2.0}, "partly"), ({}, "not reproduced")):
+        found = graded(sharp=sharp, everything=PLAIN | everything)
+        assert found["flatter than magnitude"] == word
 
 
 def test_quick_rows_decide_nothing():

@@ -39,6 +39,8 @@ class Spectrum:
         Eigenvalues of the same weights in random places, as many as one likes.
     law : tuple of two arrays or None
         Where, and the density of the Marchenko-Pastur law there.
+    marks : array or None
+        Eigenvalues to mark by ticks; by default all, where they are no more than 60.
     edge : float or None
         The law's upper edge.
     orange : float or None
@@ -48,6 +50,7 @@ class Spectrum:
     eigenvalues: np.ndarray
     shuffled: np.ndarray | None = None
     law: tuple[np.ndarray, np.ndarray] | None = None
+    marks: np.ndarray | None = None
     edge: float | None = None
     orange: float | None = None
 
@@ -63,6 +66,7 @@ def plot_spectra(
         By the panel's title.
     columns : int
         Panels side by side.
+        Eigenvalues are in units of the variance of an entry.
     names : tuple of two str
         What the legend calls the eigenvalues and the shuffled ones.
     """
@@ -79,7 +83,9 @@ def plot_spectra(
         for ax in axes[:, 0]:
             ax.set_ylabel("Density")
         for ax in axes[-1]:
-            ax.set_xlabel("Eigenvalue of X")
+            ax.set_xlabel(
+                "Eigenvalue of X (variances of an entry)" if columns == 1 else "Eigenvalue"
+            )
         found = [ax.get_legend_handles_labels() for ax in axes.flat]
         labels = {
             label: handle for h, names in found for handle, label in zip(h, names, strict=True)
@@ -100,8 +106,10 @@ def _spectrum(ax: Axes, spectrum: Spectrum, names: tuple[str, str]) -> None:
     else:
         ax.hist(values, bins, density=True, color=SKY, alpha=0.6, label=names[0])
     top = ax.get_ylim()[1]
-    if len(values) <= 60:
-        ax.plot(values, np.full(len(values), -0.06 * top), "|", color=GREEN, markersize=9)
+    marks = spectrum.marks
+    if marks is None:
+        marks = values if len(values) <= 60 else values[:0]
+    ax.plot(marks, np.full(len(marks), -0.06 * top), "|", color=GREEN, markersize=9)
     if spectrum.law is not None:
         ax.plot(*spectrum.law, color=BLACK, linestyle="--", label="Marchenko-Pastur")
     if spectrum.edge is not None:
@@ -119,7 +127,7 @@ def plot_tails(tails: Mapping[str, tuple[np.ndarray, object]]) -> Sequence[Axes]
         By the panel's title.
     """
     with use_style():
-        figure, axes = plt.subplots(
+        _, axes = plt.subplots(
             1, len(tails), figsize=(6.4, 2.9), sharey=True, squeeze=False, layout="constrained"
         )
         for ax, (title, (values, fit)) in zip(axes[0], tails.items(), strict=True):
@@ -180,7 +188,7 @@ def plot_estimates(table: pd.DataFrame, *, truth: float, ax: Axes | None = None)
         ax.axvline(truth, color=BLACK, linestyle="--", linewidth=1.5)
         ax.hlines(places, table.q025, table.q975, color=BLUE, linewidth=2)
         ax.hlines(places, table.q25, table.q75, color=BLUE, linewidth=7)
-        ax.plot(table.q50, places, "o", color="white", markeredgecolor=BLACK)
+        ax.plot(table.q50, places, "o", color="white", markeredgecolor=BLACK, zorder=3)
         ax.set_yticks(places, [f"{n:g} values" for n in table.n])
         ax.set_xlabel("Fitted exponent")
         ax.set_ylim(-0.6, len(table) - 0.4)
@@ -210,7 +218,7 @@ def plot_exponents(
     require_columns("table", table, ["network", "layer", "value"])
     layers = list(dict.fromkeys(table.layer))
     with use_style():
-        figure, axes = plt.subplots(
+        _, axes = plt.subplots(
             1,
             len(layers),
             figsize=(6.4, 0.9 + 0.42 * len(order)),
@@ -279,7 +287,7 @@ def plot_nulls(
     """
     bins = np.arange(1, ceiling + 0.5, 0.5)
     with use_style():
-        figure, axes = plt.subplots(
+        _, axes = plt.subplots(
             len(nulls), 1, figsize=(6.4, 1.7 * len(nulls)), sharex=True, layout="constrained"
         )
         for ax, (title, values) in zip(np.atleast_1d(axes), nulls.items(), strict=True):

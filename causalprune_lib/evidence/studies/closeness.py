@@ -257,9 +257,7 @@ CLOSENESS_STUDIES = {
         UniformNetworks(
             (25, 50, 100, 200, 400, 800), (0.1, 0.5, 0.9, 1.0), hidden_layers=2, profile="full"
         ),
-        ClosenessByWidth((25, 50, 100, 200, 400), (0.1, 0.5, 0.9), profile="full"),
-        ClosenessByWidth(
-            (25, 50, 100, 200), (0.1, 0.5, 0.9), hidden_layers=2, lr=4.0, profile="full"
-        ),
+        ClosenessByWidth((25, 50, 100, 200, 400), (0.1, 0.5), profile="full"),
+        ClosenessByWidth((25, 50, 100, 200), (0.1, 0.5), hidden_layers=2, lr=4.0, profile="full"),
     ),
 }

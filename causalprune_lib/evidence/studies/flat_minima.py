@@ -112,8 +112,8 @@ class FlatMinima(CausalRecipe):
     radii: tuple[float, ...] = (0.05, 0.1)
     shakes: int = 20
     side: int = 11
-    twin: tuple[str, str] = ("fc1", "fc2")
-    scale: float = 4.0
+    twin: tuple[str, str] = ("conv1", "conv2")
+    scale: float = 0.25
 
     def run(self, seed: int) -> Iterator[Point]:
         """Train, prune and post-train, then measure one network after the other."""
@@ -261,8 +261,10 @@ def landscape_summary(surface: LossSurface) -> dict[str, float]:
     return {"rise": float(log_loss.mean() - centre), "rise_half": float(half.mean() - centre)}
 
 
-# A CPU core takes about 5 minutes for a seed of Fashion-MNIST and 10 for one of CIFAR-10. For
-# ResNet18, as in the paper's figures 3 and 4, a GPU is needed:
+# Nine weights of ten are pruned: at 95%, the other size of the chapter before, the released rule
+# leaves nearly all of its weights to conv2, and the network learns little. A CPU core takes about 6
+# minutes for a seed of Fashion-MNIST and 11 for one of CIFAR-10. ResNet18, as in figures 3 and 4,
+# needs a GPU:
 # FlatMinima(model="resnet18", dataset="cifar10", twin=("layer1.0.conv1", "layer1.0.conv2")).
 _FULL = {"subset": (10_000, 10_000), "profile": "full"}
 FLAT_MINIMA_STUDIES: dict[str, tuple[FlatMinima, ...]] = {
@@ -278,6 +280,8 @@ FLAT_MINIMA_STUDIES: dict[str, tuple[FlatMinima, ...]] = {
             lr=2e-3,
             amount=0.8,
             checkpoints=(0, 5, 20, 80, 200),
+            twin=("fc1", "fc2"),
+            scale=4.0,
         ),
     ),
     "full": (

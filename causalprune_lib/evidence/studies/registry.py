@@ -26,7 +26,9 @@ from causalprune_lib.evidence.studies.exponents import (
     KnownExponents,
     WeightExponents,
 )
+from causalprune_lib.evidence.studies.flat_minima import FLAT_MINIMA_STUDIES
 from causalprune_lib.evidence.studies.granger_rates import GRANGER_STUDIES, GrangerRates
+from causalprune_lib.evidence.studies.judged import JUDGED_STUDIES, JudgedMNIST
 from causalprune_lib.evidence.studies.legcnet import LEGCNET_STUDIES, LEGCNetTrial
 from causalprune_lib.evidence.studies.legcnet_further import FURTHER_STUDIES, FurtherStudy
 from causalprune_lib.evidence.studies.legcnet_mnist import MNIST_STUDIES, MNISTTrial
@@ -36,7 +38,7 @@ from causalprune_lib.evidence.studies.recipes import Recipe
 Study = Recipe | LearningRateSweep | PerturbedWeights | LEGCNetTrial
 Study |= KnownExponents | WeightExponents | GrangerRates | FurtherStudy | MNISTTrial
 Study |= UniformNetworks | ClosenessByWidth
-Study |= ExplanationAgreement
+Study |= ExplanationAgreement | JudgedMNIST
 
 _DIGITS = {"dataset": "digits", "model": "mlp", "hidden": (128, 64), "lr": 0.05}
 _FASHION = {"dataset": "fashion_mnist", "model": "lenet", "subset": 10_000, "lr": 0.02}
@@ -55,9 +57,11 @@ STUDIES: dict[str, dict[str, tuple[Study, ...]]] = {
     "granger-causality": GRANGER_STUDIES,
     "a-causal-model-of-gradient-descent": CAUSAL_MODEL_STUDIES,
     "causal-pruning": CAUSAL_PRUNING_STUDIES,
+    "flat-minima": FLAT_MINIMA_STUDIES,
     "legcnet": LEGCNET_STUDIES,  # the seed is one of ten published trials, from 0
     "legcnet-ablation": FURTHER_STUDIES,  # likewise
     "legcnet-mnist": MNIST_STUDIES,
+    "judged-networks": JUDGED_STUDIES,  # chapters 10 to 12
     "do-the-explanations-survive": EXPLANATION_STUDIES,  # the seed is one of ten published trials
     "how-close-is-close": CLOSENESS_STUDIES,
 }
