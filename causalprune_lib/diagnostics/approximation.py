@@ -7,11 +7,13 @@ its pruned version f^s differ by at most epsilon over the unit ball, with probab
    \quad \text{if} \quad h \ge \max\{K_1^{1/\alpha}, (K_2/\epsilon)^{1/\alpha},
    (K_3/\delta)^{1/\alpha}, K_4 + K_5 \log(1/\delta)\}.
 
-It has no proof there. It is taken from Qian and Klabjan (ICML 2021), who prove such bounds for
-random and for magnitude pruning of networks with independent random weights and no biases; a mask
-read from a training run is neither, and a trained network has no independent weights. The constants
-are not given, and nothing says how many weights may go (that is what alpha is for). Its one other
-ingredient is lemma 3.2, that the sigmoid is Lipschitz, shown with a constant of at most 1.
+It has no proof there. It is taken from Qian and Klabjan (ICML 2021, arXiv:2105.10065), who study
+random and magnitude pruning of networks with independent random weights, and establish that pruned
+networks within any given distance exist. A mask read from a training run is neither, and a trained
+network has no independent weights. The constants are not given, and nothing limits how many weights
+the mask may take: for a mask that takes all, or a fixed fraction at random, the distance does not
+fall with the width (chapter "How close is close?"). Its one other ingredient is lemma 3.2, that the
+sigmoid is Lipschitz, shown with a constant of at most 1.
 
 Two things are left to do: bound the distance of two given networks by their weights
 (`removal_bound`), and measure it (`sup_distance`, in `distance.py`; it can be imported from here).

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_int
 from causalprune_lib.diagnostics.objective import kept_weights
 from causalprune_lib.nets.guards import device_and_dtype
@@ -68,7 +69,7 @@ def filter_normalised_directions(
     """
     layout = ParameterLayout.of(model, which="all")
     keep = kept_weights(model, layout, masks)
-    random = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
+    random = own_stream(seed, "directions")  # not the numbers that drew the initial weights
     raw = torch.randn(check_int("n", n), layout.size, generator=random)  # (n, P)
     device, dtype = device_and_dtype(model)
     raw = raw.to(device, dtype) * keep

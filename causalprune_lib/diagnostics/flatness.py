@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_choice, check_int, check_positive
 from causalprune_lib.diagnostics.directions import filter_normalised_directions
 from causalprune_lib.diagnostics.objective import Batch, Loss, Objective
@@ -114,7 +115,7 @@ def perturbation_flatness(
         centre = objective.mean_loss(objective.theta)
         if not math.isfinite(centre):
             raise FloatingPointError(f"the loss of the network must be finite; got {centre}.")
-        seeds = torch.Generator().manual_seed(seed)
+        seeds = own_stream(seed, "perturbations")
         for _ in range(check_int("samples", samples)):
             one = int(torch.randint(2**31, (1,), generator=seeds))
             direction = filter_normalised_directions(

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from causalprune_lib._random import own_stream
+
 
 def rademacher(
     n_probes: int, size: int, *, seed: int, dtype: torch.dtype, device: torch.device
@@ -22,7 +24,7 @@ def rademacher(
     >>> next(rademacher(1, 4, seed=0, dtype=torch.float32, device="cpu")).abs()
     tensor([1., 1., 1., 1.])
     """
-    random = torch.Generator().manual_seed(seed)
+    random = own_stream(seed, "probes")
     for _ in range(n_probes):
         bits = torch.randint(2, (size,), generator=random, dtype=torch.int8)
         yield (2 * bits - 1).to(device, dtype)

@@ -1,10 +1,10 @@
-"""Nearest neighbours of delay vectors by comparing all pairs: for a GPU, or where ranks fail.
+"""Nearest neighbours of delay vectors by comparing all pairs: the search on a GPU.
 
 All pairs at one time distance s = j - i are one subtraction of a shifted copy of the series, and
 each pair serves both its ends. Time distances go in blocks; a block only leaves behind the smallest
 distance of each point, and once all are done the few vectors of each point's winning block are
 looked at again to name the neighbour. Time comes first and the series last, so that every operation
-runs over contiguous memory, on a CPU as on a GPU.
+runs over contiguous memory.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ class BlockSearch:
     ):
         self.n_points, self.dim, self.lag, self.theiler = n_points, dim, lag, theiler
         self.ties, self.span, self.block = ties, (dim - 1) * lag, BLOCK
-        few = n_points <= 255 * BLOCK
-        self._count_type = torch.uint8 if few else torch.int32  # holds the number of a block
         self._buffer = memory.get
         self._laid_out_for: tuple | None = None
 
@@ -46,7 +44,7 @@ class BlockSearch:
         return 8 * (self.n_points + self.span + 2 * BLOCK) * (2 * BLOCK + self.span + 13)
 
     def __call__(
-        self, x: torch.Tensor, *, skip_zero: bool = False
+        self, x: torch.Tensor, *, skip_zero: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Index and squared distance (M, B) of each vector's neighbour, from `x` (W, B)."""
         if self._laid_out_for != (x.shape[1], x.device):
@@ -65,8 +63,8 @@ class BlockSearch:
 
         self._padded = padded = buffer("padded", m + span + 2 * b)
         self._before, self._after = buffer("before", m), buffer("after", m)  # best j < i, j > i
-        self._in_before = buffer("in_before", m, dtype=self._count_type)  # the block it was in
-        self._in_after = buffer("in_after", m, dtype=self._count_type)
+        self._in_before = buffer("in_before", m, dtype=torch.int32)  # the block it was in
+        self._in_after = buffer("in_after", m, dtype=torch.int32)
         # Row r holds the pairs (i, j = i + s0 + r) at column b + i. Read along the diagonal, the
         # same memory has them by j; the margin of b columns stands for i < 0.
         self._pairs = pairs = buffer("pairs", b, b + m)
@@ -136,7 +134,7 @@ class BlockSearch:
         flat += torch.arange(n_series, device=padded.device)
         own = [padded[block + c * self.lag :][:m] for c in range(self.dim)]
         squared = buffer("squared", m).fill_(math.inf)
-        chosen = buffer("chosen", m, dtype=torch.uint8).zero_()
+        chosen = buffer("chosen", m, dtype=torch.int32).zero_()
         lowest = Lowest(squared, chosen, buffer("hits", m, dtype=torch.bool))
         distance, term = buffer("distance", m), buffer("term", m)
         near = buffer("near", self.span + 1, m)  # a ring: near[o % (span + 1)] is x at start + o

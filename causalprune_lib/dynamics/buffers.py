@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 
 # (a - b)^2 in one pass over memory: square_of_difference(a, b, 0, out=c); 0 means "not summed".
@@ -78,21 +77,18 @@ def spare_buffers(device: torch.device) -> Iterator[Buffers]:
 class Lowest:
     """The smallest value offered so far, element by element, and the number of that offer.
 
-    On a CPU the work is NumPy's, whose comparisons take a quarter of PyTorch's time; the functions
-    have the same names in both.
-
     Parameters
     ----------
     best : tensor of float64
         Overwritten with the values; start it at infinity.
-    number : tensor of uint8 or int32, same shape
+    number : tensor of int32, same shape
         Overwritten with the numbers; start it at 0.
     hit : tensor of bool, same shape
         Scratch memory.
 
     Examples
     --------
-    >>> best, number = torch.tensor([5.0, 1.0]).double(), torch.zeros(2, dtype=torch.uint8)
+    >>> best, number = torch.tensor([5.0, 1.0]).double(), torch.zeros(2, dtype=torch.int32)
     >>> lowest = Lowest(best, number, torch.empty(2, dtype=torch.bool))
     >>> lowest.offer(torch.tensor([3.0, 3.0]).double(), 7, or_equal=False)
     >>> best.tolist(), number.tolist()
@@ -100,22 +96,11 @@ class Lowest:
     """
 
     def __init__(self, best: torch.Tensor, number: torch.Tensor, hit: torch.Tensor):
-        in_numpy = best.device.type == "cpu" and number.dtype == torch.uint8
-        self._ops, self._view = (np, torch.Tensor.numpy) if in_numpy else (torch, _as_it_is)
-        self._best, self._number, self._hit = map(self._view, (best, number, hit))
-        in_one_byte = number.dtype == torch.uint8
-        self._code = self._view(hit.view(torch.uint8) if in_one_byte else torch.empty_like(number))
-        self._hit_or_code = self._code if in_one_byte else self._hit
+        self._best, self._number, self._hit = best, number, hit
 
     def offer(self, value: torch.Tensor, k: int, *, or_equal: bool) -> None:
-        """Take `value` where it is less (or equal) as number k; k must not decrease."""
-        ops, value = self._ops, self._view(value)
-        compare = ops.less_equal if or_equal else ops.less
+        """Take `value` where it is less (or equal) as number k."""
+        compare = torch.less_equal if or_equal else torch.less
         compare(value, self._best, out=self._hit)
-        ops.minimum(value, self._best, out=self._best)
-        ops.multiply(self._hit_or_code, k, out=self._code)
-        ops.maximum(self._number, self._code, out=self._number)
-
-
-def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor
+        torch.minimum(value, self._best, out=self._best)
+        self._number.masked_fill_(self._hit, k)

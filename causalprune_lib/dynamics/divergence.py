@@ -95,11 +95,10 @@ class DivergenceCurves:
         )
         self._buffer = memory.get
 
-    @property
-    def bytes_per_window(self) -> int:
+    def bytes_per_window(self, device: torch.device) -> int:
         """Working memory that one window of a batch takes."""
         followed = 8 * self.n_points * (2 * self.horizon + self.span + 9)
-        return self.search.bytes_per_series + followed
+        return self.search.bytes_per_series(device) + followed
 
     def __call__(self, windows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Curves of `windows` (B, W).
@@ -130,17 +129,18 @@ class DivergenceCurves:
             ]
 
         index, squared = self.search(x)
-        repeats = squared.amin(0) == 0  # some vector occurs twice
-        alone = None
         if self.convention == "tisean":
-            alone = ~(squared < 1.0)[: self.n_points - self.theiler].all(0)
-        again = repeats & (code == ESTIMATED)
-        if bool(again.any()):
-            index, squared = index.clone(), squared.clone()
-            index[:, again], squared[:, again] = self.search(x[:, again], skip_zero=True)
-        if alone is not None:
-            code[(code == ESTIMATED) & alone] = ISOLATED
-            squared[self.n_points - self.theiler :] = math.inf
+            kept = self.n_points - self.theiler
+            lonely = (code == ESTIMATED) & ~(squared[:kept] < 1.0).all(0)
+            if bool(
+                lonely.any()
+            ):  # a vector that is met again is not isolated, at whatever distance
+                index, squared = index.clone(), squared.clone()
+                _, nearest = self.search(x[:, lonely], skip_zero=False)
+                code[lonely] = torch.where((nearest[:kept] < 1.0).all(0), ESTIMATED, ISOLATED).to(
+                    code
+                )
+            squared[kept:] = math.inf
         total, counts = self._follow(x, index, squared)
         counts[code != ESTIMATED] = 0
         code[(code == ESTIMATED) & (counts == 0).all(1)] = NO_NEIGHBOUR

@@ -180,7 +180,7 @@ def largest_lyapunov(
         in_chunks(
             curves_of,
             n,
-            bytes_each=settings(Buffers()).bytes_per_window,
+            bytes_each=settings(Buffers()).bytes_per_window(device),
             chunk_bytes=chunk_bytes,
             device=device,
         )

@@ -4,10 +4,9 @@ The delay vector number i of a series is (x_i, x_{i+lag}, ..., x_{i+(dim-1) lag}
 file finds the vector j that is nearest in the Euclidean norm and more than `theiler` steps away in
 time (Theiler 1986). That search is nearly the whole cost of an estimated Lyapunov exponent.
 
-On a CPU most vectors find their neighbour among the few of nearly the same rank (see `ranks`), and
-the rest are compared with every other vector. On a GPU, and in many dimensions, all pairs are
-compared (see `blocks`). Nothing is approximated: the winner is that of a plain double loop in
-float64, ties included.
+On a CPU each vector is compared with those of nearly the same rank (see `ranks`); on a GPU all
+pairs are compared (see `blocks`). Nothing is approximated: the winner is that of a plain double
+loop in float64, ties included.
 """
 
 from __future__ import annotations
@@ -17,9 +16,6 @@ import torch
 from causalprune_lib.dynamics.blocks import BlockSearch
 from causalprune_lib.dynamics.buffers import Buffers
 from causalprune_lib.dynamics.ranks import RankedSearch
-
-MOST_LEFT = 1 / 4  # share of the vectors; where ranks leave more, comparing all pairs costs less
-PARTS = 4  # in which the series then go, to take less memory
 
 
 class NeighbourSearch:
@@ -59,21 +55,17 @@ class NeighbourSearch:
         memory = Buffers() if memory is None else memory
         settings = {"n_points": n_points, "dim": dim, "lag": lag, "theiler": theiler, "ties": ties}
         self.n_points, self._buffer = n_points, memory.get
-        self.ranked = RankedSearch(**settings, memory=memory.part("ranks"))
-        self.by_blocks = BlockSearch(**settings, memory=memory.part("blocks"))
+        self._ranked = RankedSearch(**settings, memory=memory.part("ranks"))
+        self._by_blocks = BlockSearch(**settings, memory=memory.part("blocks"))
 
-    @property
-    def bytes_per_series(self) -> int:
+    def bytes_per_series(self, device: torch.device) -> int:
         """Working memory that one series of a batch takes."""
-        all_pairs = self.by_blocks.bytes_per_series
-        if not self.ranked.promising:
-            return all_pairs
-        return max(
-            all_pairs, self.ranked.bytes_per_series + 16 * self.n_points + all_pairs // PARTS
-        )
+        if device.type != "cpu":
+            return self._by_blocks.bytes_per_series
+        return 16 * self.n_points
 
     def __call__(
-        self, x: torch.Tensor, *, skip_zero: bool = False
+        self, x: torch.Tensor, *, skip_zero: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Nearest neighbour of every delay vector.
 
@@ -82,7 +74,7 @@ class NeighbourSearch:
         x : tensor (W, B) of float64
             B finite series of length W >= M + (dim - 1) lag; time comes first.
         skip_zero : bool
-            Leave out pairs at distance 0 (repeated vectors) too.
+            Leave out pairs at distance 0 (repeated vectors).
 
         Returns
         -------
@@ -93,17 +85,10 @@ class NeighbourSearch:
 
         The next call overwrites both.
         """
-        x = x.contiguous()
-        if x.device.type != "cpu" or not self.ranked.promising:
-            return self.by_blocks(x, skip_zero=skip_zero)
+        if x.device.type != "cpu":
+            return self._by_blocks(x.contiguous(), skip_zero=skip_zero)
         shape = (self.n_points, x.shape[1])
         index = self._buffer("index", x, *shape, dtype=torch.int64)
         squared = self._buffer("squared", x, *shape)
-        left = self.ranked(x, index, squared, skip_zero=skip_zero)
-        if len(left) <= MOST_LEFT * index.numel():
-            self.ranked.compare_with_all(x, left, index, squared, skip_zero=skip_zero)
-            return index, squared
-        for some in torch.arange(x.shape[1]).tensor_split(PARTS):
-            found = self.by_blocks(x[:, some], skip_zero=skip_zero)
-            index[:, some], squared[:, some] = found
+        self._ranked(x.numpy(), index.numpy(), squared.numpy(), skip_zero=skip_zero)
         return index, squared

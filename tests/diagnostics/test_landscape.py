@@ -17,7 +17,7 @@ from causalprune_lib.diagnostics.landscape import (
     sam_step,
 )
 from causalprune_lib.nets.evaluation import evaluate
-from causalprune_lib.nets.models import MLP
+from causalprune_lib.nets.models import MLP, build_model
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model, remove_masks
 
@@ -270,3 +270,13 @@ def test_a_failing_sam_step_gives_the_weights_back(images):
     with pytest.raises(KeyError):
         sam_step(model, loss, images, optimizer)
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("init", ["default", "fan_out"])
+def test_directions_are_not_the_numbers_that_drew_the_initial_weights(init):
+    """One seed for the network and the plane: the first direction must not be the first layer."""
+    model = build_model("mlp", dataset="digits", hidden=(48, 24), init=init, seed=0)
+    weight = model.fc1.weight.detach().flatten()
+    for direction in filter_normalised_directions(model, seed=0):
+        along = torch.corrcoef(torch.stack([direction[: len(weight)], weight]))[0, 1]
+        assert abs(along) < 4 / len(weight) ** 0.5  # four standard errors of independent numbers

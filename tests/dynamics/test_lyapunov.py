@@ -123,7 +123,7 @@ def test_a_chunk_stays_within_its_bytes(monkeypatch):
 
     class Spy(lyapunov.DivergenceCurves):
         def __call__(self, windows):
-            seen.append(len(windows) * self.bytes_per_window)
+            seen.append(len(windows) * self.bytes_per_window(windows.device))
             return super().__call__(windows)
 
     monkeypatch.setattr(lyapunov, "DivergenceCurves", Spy)

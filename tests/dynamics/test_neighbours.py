@@ -6,11 +6,13 @@ import itertools
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from causalprune_lib.dynamics import ranks
 from causalprune_lib.dynamics.blocks import BLOCK, BlockSearch
 from causalprune_lib.dynamics.buffers import KEPT_BYTES, Buffers, spare_buffers
 from causalprune_lib.dynamics.neighbours import NeighbourSearch
-from causalprune_lib.dynamics.ranks import RankedSearch
 
 
 def all_pairs(x, *, n_points, dim, lag, theiler, ties, skip_zero):
@@ -37,24 +39,9 @@ def series(length: int, n_series: int, *, levels: int | None, seed: int = 0) -> 
     return x if levels is None else (x * levels).round() / levels
 
 
-class RanksThenAll:
-    """What `NeighbourSearch` does where ranks settle most vectors, here however many are left."""
-
-    def __init__(self, **settings):
-        self.ranked = RankedSearch(**settings, memory=Buffers())
-
-    def __call__(self, x, *, skip_zero):
-        index = torch.full((self.ranked.n_points, x.shape[1]), -1)
-        squared = torch.full(index.shape, torch.nan, dtype=x.dtype)
-        left = self.ranked(x, index, squared, skip_zero=skip_zero)
-        self.ranked.compare_with_all(x, left, index, squared, skip_zero=skip_zero)
-        return index, squared
-
-
 SEARCHES = {
     "chosen": NeighbourSearch,
-    "ranks": RanksThenAll,
-    "blocks": lambda **settings: BlockSearch(**settings, memory=Buffers()),
+    "blocks": lambda **options: BlockSearch(**options, memory=Buffers()),
 }
 
 
@@ -64,54 +51,87 @@ SEARCHES = {
 @pytest.mark.parametrize("levels", [None, 4, 40])
 def test_equals_all_pairs_ties_included(search, ties, skip_zero, levels):
     for dim, lag, theiler, length in itertools.product((1, 2, 4), (1, 3), (0, 1, 6), (20, 90)):
-        settings = {"n_points": length - (dim - 1) * lag - 2, "dim": dim, "lag": lag}
-        settings |= {"theiler": theiler, "ties": ties}
+        options = {"n_points": length - (dim - 1) * lag - 2, "dim": dim, "lag": lag}
+        options |= {"theiler": theiler, "ties": ties}
         x = series(length, 4, levels=levels)
-        index, squared = SEARCHES[search](**settings)(x, skip_zero=skip_zero)
-        right_index, right_squared = all_pairs(x, **settings, skip_zero=skip_zero)
-        assert torch.equal(squared, right_squared), settings
+        index, squared = SEARCHES[search](**options)(x, skip_zero=skip_zero)
+        right_index, right_squared = all_pairs(x, **options, skip_zero=skip_zero)
+        assert torch.equal(squared, right_squared), options
         found = right_squared < torch.inf
-        assert torch.equal(index[found], right_index[found]), settings
+        assert torch.equal(index[found], right_index[found]), options
 
 
 @pytest.mark.parametrize("ties", ["first", "last"])
 @pytest.mark.parametrize("n_points", [250, 300])  # with the Theiler window: around one byte
 @pytest.mark.parametrize("kind", ["walk", "settled", "repeated"])
 def test_walks_and_flat_stretches_equal_all_pairs(kind, n_points, ties):
-    settings = {"n_points": n_points, "dim": 2, "lag": 1, "theiler": 5, "ties": ties}
+    options = {"n_points": n_points, "dim": 2, "lag": 1, "theiler": 5, "ties": ties}
     x = series(n_points + 1, 6, levels=None).cumsum(0)
     if kind == "settled":
         x[n_points // 3 :] = 1.0  # far more vectors of one rank than are looked at
     if kind == "repeated":
         x = x.round()
-    search = NeighbourSearch(**settings)
-    assert search.ranked.promising
+    search = NeighbourSearch(**options)
     for skip_zero in (False, True):
         index, squared = search(x, skip_zero=skip_zero)
-        right_index, right_squared = all_pairs(x, **settings, skip_zero=skip_zero)
+        right_index, right_squared = all_pairs(x, **options, skip_zero=skip_zero)
         assert torch.equal(squared, right_squared)
         found = right_squared < torch.inf
         assert torch.equal(index[found], right_index[found])
 
 
-def test_ranks_settle_nearly_all_vectors_of_a_walk():
-    ranked = RankedSearch(n_points=194, dim=2, lag=1, theiler=1, ties="first", memory=Buffers())
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_settings_tiles_and_strides_equal_all_pairs(data):
+    draw = data.draw
+    dim, lag, theiler = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(0, 9))
+    n_points, n_series = draw(st.integers(2, 70)), draw(st.integers(1, 9))
+    options = {"n_points": n_points, "dim": dim, "lag": lag, "theiler": theiler}
+    options["ties"] = draw(st.sampled_from(["first", "last"]))
+    levels = draw(st.sampled_from([None, 1, 3, 30]))
+    x = series(n_points + (dim - 1) * lag, n_series, levels=levels, seed=draw(st.integers(0, 99)))
+    if draw(st.booleans()):
+        x = x.cumsum(0)
+    skip_zero = draw(st.booleans())
+    # All vectors side by side, then one by one from the first or the third stride on.
+    many, at_once = draw(st.sampled_from([0.0, 0.2, 0.9, 1.0])), draw(st.integers(1, 9))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranks, "MANY", many)
+        patch.setattr(ranks, "TILE_BYTES", at_once * 8 * ranks.BLOCK * n_points)
+        index, squared = NeighbourSearch(**options)(x, skip_zero=skip_zero)
+    right_index, right_squared = all_pairs(x, **options, skip_zero=skip_zero)
+    assert torch.equal(squared, right_squared)
+    found = right_squared < torch.inf
+    assert torch.equal(index[found], right_index[found])
+
+
+def test_few_ranks_settle_nearly_all_vectors(monkeypatch):
+    looks = []
+
+    class Spy(ranks.Tile):
+        def _compare_few(self, left, reach, skip_zero):
+            looks.append((reach, len(left)))
+            super()._compare_few(left, reach, skip_zero)
+
+    monkeypatch.setattr(ranks, "Tile", Spy)
     noise = torch.randn(195, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    index = torch.zeros(194, 50, dtype=torch.int64)
-    squared = torch.zeros(194, 50, dtype=torch.float64)
-    for x, most in ((noise, 0.15), (noise.cumsum(0), 0.08)):
-        assert len(ranked(x, index, squared, skip_zero=False)) < most * index.numel()
+    for x, most in ((noise, 3), (noise.cumsum(0), 1)):
+        looks.clear()
+        NeighbourSearch(n_points=194, dim=2, lag=1, theiler=1)(x)
+        ((reach, n_left),) = looks
+        assert reach <= most * ranks.BLOCK
+        assert n_left <= ranks.MANY * 194 * 50
 
 
 @pytest.mark.parametrize("ties", ["first", "last"])
-def test_more_blocks_than_one_byte_counts(ties):
+def test_the_farthest_apart_in_time_among_many_blocks(ties):
     n_points = 256 * BLOCK + 20
-    settings = {"n_points": n_points, "dim": 1, "lag": 1, "theiler": 0, "ties": ties}
+    options = {"n_points": n_points, "dim": 1, "lag": 1, "theiler": 0, "ties": ties}
     x = series(n_points, 1, levels=None)
     x[-1] = x[0] + 1e-9  # nearest to each other, and the farthest apart in time
-    right_index, right_squared = all_pairs(x, **settings, skip_zero=False)
+    right_index, right_squared = all_pairs(x, **options, skip_zero=False)
     for name in ("chosen", "blocks"):
-        index, squared = SEARCHES[name](**settings)(x)
+        index, squared = SEARCHES[name](**options)(x, skip_zero=False)
         assert torch.equal(squared, right_squared)
         assert torch.equal(index, right_index)
     assert index[0] == n_points - 1 > 255 * BLOCK
@@ -134,16 +154,21 @@ def test_a_vector_without_any_neighbour_is_at_infinity(theiler):
     assert index.shape == (30, 2)
 
 
-@pytest.mark.parametrize("dim", [2, 3])  # with ranks, and by blocks
-@pytest.mark.parametrize("flat", [False, True])  # by blocks too, where ranks fail
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("flat", [False, True])
 def test_the_promised_memory_covers_what_is_held(dim, flat):
-    memory = Buffers()
-    search = NeighbourSearch(n_points=194, dim=dim, lag=2, theiler=1, memory=memory)
-    x = series(198, 100, levels=None)
-    search(torch.ones_like(x) if flat else x)
-    assert search.ranked.promising == (dim == 2)
-    beyond = 3 * 8 * 2**17 * 198 / 194  # what comparing with all takes, however many the series
-    assert memory.nbytes <= 100 * search.bytes_per_series + beyond
+    memory, by_blocks = Buffers(), Buffers()
+    options = {"n_points": 194, "dim": dim, "lag": 2, "theiler": 1}
+    search = NeighbourSearch(**options, memory=memory)
+    blocks = BlockSearch(**options, ties="first", memory=by_blocks)
+    x = series(198, 1000, levels=None)
+    x = torch.ones_like(x) if flat else x
+    search(x)
+    tile = (6 + dim) * ranks.TILE_BYTES  # however many the series
+    assert memory.nbytes <= 1000 * search.bytes_per_series(x.device) + tile
+    blocks(x[:, :100])
+    assert by_blocks.nbytes <= 100 * blocks.bytes_per_series
+    assert search.bytes_per_series(torch.device("cuda")) == blocks.bytes_per_series
 
 
 def test_spare_memory_is_used_again_and_bounded():

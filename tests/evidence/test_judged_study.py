@@ -1,6 +1,7 @@
 """The study of chapters 10 to 12 on digits: one training, three judges."""
 
 import dataclasses
+import functools
 
 import pytest
 
@@ -15,6 +16,8 @@ def points():
     settings = dataclasses.replace(mnist_settings("digits"), sizes=(64, 12, 11, 10), epochs=5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judged, "mnist_settings", lambda _: settings)
+        quick = functools.partial(judged.spectra_points, traps=False)
+        patch.setattr(judged, "spectra_points", quick)
         return list(JudgedMNIST("digits", amounts=(0.3,)).run(0))
 
 

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from causalprune_lib.evidence.intervals import require_columns
 from causalprune_lib.evidence.plots.style import (
@@ -101,6 +101,9 @@ def plot_by_width(
                 ax.axvline(inputs, color=BLACK, linewidth=1, linestyle=":")
             ax.set_xscale("log")
             ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+            ax.yaxis.set_minor_locator(NullLocator())
             ax.set_ylabel(ylabel)
             if len(summaries) > 1:
                 ax.set_title(title, loc="left")
@@ -139,7 +142,7 @@ def plot_yardsticks(
                 markerfacecolor="white" if hollow else BLUE,
             )  # fmt: skip
         ax.set_yticks(places, table.network)
-        ax.set_xlim(left=0)
+        ax.set_xlim(left=-0.02 * table.high.max())
         ax.set_xlabel(xlabel)
         ax.grid(axis="y", visible=False)
     return ax

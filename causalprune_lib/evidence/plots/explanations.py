@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from causalprune_lib.evidence.intervals import require_columns
 from causalprune_lib.evidence.plots.style import (
@@ -17,6 +18,7 @@ from causalprune_lib.evidence.plots.style import (
     PALETTE,
     canvas,
     legend_above,
+    percent,
     use_style,
 )
 
@@ -104,6 +106,8 @@ def plot_agreement(
 ) -> Sequence[Axes]:
     """Agreement of every network, a panel for each table, with the yardstick as a line.
 
+    Intervals end at 1, for nothing agrees better than fully.
+
     Parameters
     ----------
     panels : mapping of str to DataFrame
@@ -158,9 +162,9 @@ def _dots(ax: Axes, table: pd.DataFrame, shown: Sequence[str]) -> None:
         ax.errorbar(
             part["mean"],
             at,
-            xerr=np.clip([part["mean"] - part.low, part.high - part["mean"]], 0, None),
+            xerr=np.clip([part["mean"] - part.low, part.high.clip(upper=1) - part["mean"]], 0, 2),
             linestyle="none",
-            marker=MARKERS[place],
+            marker=MARKERS[place] if kind in masked else "D",
             color=PALETTE[place] if kind in masked else BLACK,
             capsize=2,
             markersize=6,
@@ -173,16 +177,16 @@ def _dots(ax: Axes, table: pd.DataFrame, shown: Sequence[str]) -> None:
 def plot_sampling_error(
     table: pd.DataFrame, *, deep: float, everything: int, ax: Axes | None = None
 ) -> Axes:
-    """Error of sampled attributions against the number of coalitions, on logarithmic axes.
+    """Error of sampled attributions against the number of sets asked, on logarithmic axes.
 
     Parameters
     ----------
     table : DataFrame
-        Columns `samples`, `mean`, `low`, `high` (relative errors).
+        Columns `samples`, `mean`, `low`, `high` (relative errors, as fractions).
     deep : float
         The error of Deep SHAP, a line.
     everything : int
-        The number of all coalitions, a line.
+        The number of all sets, a line.
     ax : Axes, optional
         Where to draw.
     """
@@ -191,38 +195,17 @@ def plot_sampling_error(
         ax.fill_between(table.samples, table.low, table.high, color=PALETTE[0], alpha=0.2)
         ax.plot(table.samples, table["mean"], color=PALETTE[0], marker="o", label="Kernel SHAP")
         ax.axhline(deep, color=PALETTE[1], linestyle="--", label="Deep SHAP")
-        ax.axvline(everything, color=GREY, linestyle=":", label="all coalitions")
+        ax.axvline(everything, color=GREY, linestyle=":", label="all sets")
         ax.set_xscale("log")
         ax.set_yscale("log")
-        ax.set_xlabel("Coalitions asked for each example")
-        ax.set_ylabel("Error, relative to the exact values")
-        legend_above(ax)
-    return ax
-
-
-def plot_concentration(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Agreement of masked networks against how much of one feature their masks cut.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Columns `network`, `most_cut` (fraction) and `value`, one row for each mask.
-    ax : Axes, optional
-        Where to draw.
-    """
-    require_columns("table", table, ["network", "most_cut", "value"])
-    with canvas(ax) as ax:
-        for i, (name, part) in enumerate(table.groupby("network", sort=False)):
-            ax.plot(
-                100 * part.most_cut,
-                part.value,
-                marker=MARKERS[i],
-                color=PALETTE[i],
-                linestyle="none",
-                alpha=0.6,
-                label=name,
-            )
-        ax.set_xlabel("Most that is cut of one feature's weights (%)")
-        ax.set_ylabel("Spearman's correlation with dense")
+        marks = [*table.samples, everything]
+        ax.xaxis.set_major_locator(FixedLocator(marks))
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:g}"))
+        ax.yaxis.set_major_formatter(percent())
+        ax.set_xlabel("Sets asked for each example")
+        ax.set_ylabel("Mean error (% of the exact values)")
         legend_above(ax)
     return ax

@@ -1,10 +1,10 @@
 """Verdicts of the chapter "Flat minima", from the rows of its study.
 
 The criteria were written before the full rows. What had been seen by then: the quick study, and of
-the full size one dense, one causal and one magnitude network of Fashion-MNIST, with seed 100, which
-is not among the full rows. There the causal network's top eigenvalue was close to the dense one's,
-and magnitude's far smaller among the weights that are left, and larger among all: the paper does
-not say which it shows, so both count in "flatter than magnitude".
+the full size the networks of Fashion-MNIST with seed 100, which is not among the full rows. There
+the causal network's top eigenvalue was close to the dense one's, and magnitude's far smaller among
+the weights that are left, and larger among all: the paper does not say which it shows, so both
+count in "flatter than magnitude".
 
 A pair is one network: a data set and a seed, so two data sets with three seeds give six. Where no
 space is named, eigenvalues are those of the weights that are left.
