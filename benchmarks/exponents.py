@@ -123,8 +123,8 @@ def weight_windows(windows: int, width: int) -> np.ndarray:
             scores = model(data.x_train[batch])
             torch.nn.functional.cross_entropy(scores, data.y_train[batch]).backward()
             optimizer.step()
-    weights = recorder.trajectory().weights  # (T, P)
-    moving = weights[:, weights[0] != weights[-1]].double().T  # the digits have blank corners
+    weights = torch.from_numpy(recorder.trajectory().weights).double()  # (T, P)
+    moving = weights[:, weights[0] != weights[-1]].T  # the digits have blank corners
     parts = moving.unfold(1, width, width).transpose(0, 1).reshape(-1, width)
     return parts.repeat(1 + windows // len(parts), 1)[:windows].numpy()
 

@@ -66,6 +66,15 @@ _PUBLIC = {  # file -> the names it offers
     "pruning.structured": ("causal_structured",),
     # what a sparse network costs
     "diagnostics.cost": ("compare_latency", "latency", "model_cost", "sparse_linear_copy"),
+    # what a network is like: its minimum, its layers, its reasons, its distance to another
+    "diagnostics.curvature": ("top_eigenvalues",),
+    "diagnostics.landscape": ("loss_slice", "loss_surface"),
+    "diagnostics.flatness": ("perturbation_flatness",),
+    "diagnostics.spectra": ("layer_spectra",),
+    "diagnostics.attribution": ("shap_values",),
+    "diagnostics.agreement": ("rank_agreement",),
+    "diagnostics.approximation": ("removal_bound",),
+    "diagnostics.distance": ("sup_distance",),
     # experiments, tables, the look of plots
     "evidence.experiments": ("run_grid",),
     "evidence.studies.recipes": ("Recipe",),

@@ -93,6 +93,31 @@ from .diagnostics.cost import (
     model_cost as model_cost,
     sparse_linear_copy as sparse_linear_copy,
 )
+from .diagnostics.curvature import (
+    top_eigenvalues as top_eigenvalues,
+)
+from .diagnostics.landscape import (
+    loss_slice as loss_slice,
+    loss_surface as loss_surface,
+)
+from .diagnostics.flatness import (
+    perturbation_flatness as perturbation_flatness,
+)
+from .diagnostics.spectra import (
+    layer_spectra as layer_spectra,
+)
+from .diagnostics.attribution import (
+    shap_values as shap_values,
+)
+from .diagnostics.agreement import (
+    rank_agreement as rank_agreement,
+)
+from .diagnostics.approximation import (
+    removal_bound as removal_bound,
+)
+from .diagnostics.distance import (
+    sup_distance as sup_distance,
+)
 from .evidence.experiments import (
     run_grid as run_grid,
 )

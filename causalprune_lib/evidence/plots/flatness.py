@@ -177,7 +177,8 @@ def plot_landscapes(
         )
         for ax in axes.flat[len(surfaces) :]:
             ax.remove()
-        for ax, (title, (alphas, betas, height)) in zip(axes.flat, surfaces.items(), strict=False):
+        axes = axes.flat[: len(surfaces)]
+        for ax, (title, (alphas, betas, height)) in zip(axes, surfaces.items(), strict=True):
             check_shape("height", height, (len(alphas), len(betas)))
             drawn = ax.contourf(betas, alphas, height, levels=levels, cmap="viridis")
             ax.contour(betas, alphas, height, levels=levels, colors="white", linewidths=0.4)
@@ -188,7 +189,7 @@ def plot_landscapes(
         figure.colorbar(drawn, ax=axes, label=label, shrink=0.8)
         figure.supxlabel("Along the second direction", fontsize=13)
         figure.supylabel("Along the first direction", fontsize=13)
-    return axes.flat[: len(surfaces)]
+    return axes
 
 
 def turn_landscape(

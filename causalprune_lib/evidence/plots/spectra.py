@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from causalprune_lib.evidence.intervals import require_columns
 from causalprune_lib.evidence.plots.style import (
@@ -143,6 +144,8 @@ def plot_tails(tails: Mapping[str, tuple[np.ndarray, object]]) -> Sequence[Axes]
             )
             ax.set_xscale("log")
             ax.set_yscale("log")
+            ax.xaxis.set_major_locator(LogLocator())
+            ax.xaxis.set_minor_formatter(NullFormatter())
             ax.set_title(f"{title}\nexponent {fit.alpha:.2f}", loc="left", fontsize=12)
             ax.set_xlabel("Value")
         axes[0][0].set_ylabel("Share at least as large")
