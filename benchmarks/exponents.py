@@ -30,7 +30,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -123,7 +123,7 @@ def weight_windows(windows: int, width: int) -> np.ndarray:
             scores = model(data.x_train[batch])
             torch.nn.functional.cross_entropy(scores, data.y_train[batch]).backward()
             optimizer.step()
-    weights = torch.from_numpy(recorder.trajectory().weights).double()  # (T, P)
+    weights = torch.tensor(recorder.trajectory().weights, dtype=torch.float64)  # (T, P)
     moving = weights[:, weights[0] != weights[-1]].T  # the digits have blank corners
     parts = moving.unfold(1, width, width).transpose(0, 1).reshape(-1, width)
     return parts.repeat(1 + windows // len(parts), 1)[:windows].numpy()
@@ -152,8 +152,7 @@ def threads_set(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """Seconds for all windows, (repeats,) each, and the largest differences."""
 
     nolds: np.ndarray
@@ -178,7 +177,9 @@ class Measured:
         )
 
 
-def measure(series: np.ndarray, *, repeats: int, checked: int, threads: int, device: str):
+def measure(
+    series: np.ndarray, *, repeats: int, checked: int, threads: int, device: str
+) -> Measured:
     """Let both sides take turns on the windows `series` (N, W)."""
     x = torch.from_numpy(series).to(device)
     part = series[: max(1, min(SHARE, len(series)))]  # nolds' share of each turn

@@ -132,9 +132,7 @@ class DivergenceCurves:
         if self.convention == "tisean":
             kept = self.n_points - self.theiler
             lonely = (code == ESTIMATED) & ~(squared[:kept] < 1.0).all(0)
-            if bool(
-                lonely.any()
-            ):  # a vector that is met again is not isolated, at whatever distance
+            if bool(lonely.any()):  # only a vector that is never met again is isolated
                 index, squared = index.clone(), squared.clone()
                 _, nearest = self.search(x[:, lonely], skip_zero=False)
                 code[lonely] = torch.where((nearest[:kept] < 1.0).all(0), ESTIMATED, ISOLATED).to(
@@ -192,11 +190,12 @@ class DivergenceCurves:
         if paired is not None:
             distances.masked_fill_(~paired, 0.0)
         lowest = float(distances.amin())
-        if lowest > 0:
-            counts = torch.full((n_series, steps), m, device=x.device)
-        else:
-            counts = (distances > 0).sum(1).T.contiguous()
-            distances.masked_fill_(distances == 0, 1.0)
+        counts = torch.full((n_series, steps), m, device=x.device)
+        if lowest == 0:
+            is_zero = distances == 0
+            counts -= is_zero.sum(1).T
+            distances.masked_fill_(is_zero, 1.0)  # whose logarithm adds nothing
+            lowest = float(distances.amin())
         return _sum_of_logs(distances, lowest).T, counts
 
 

@@ -99,6 +99,17 @@ def test_traps_in_pure_noise_are_as_rare_as_promised():
     assert np.mean(found) < 0.02
 
 
+def test_zeros_alone_can_look_like_a_trap():
+    rng = np.random.default_rng(5)
+    share = {}
+    for kept in (1.0, 0.1):
+        masks = [rng.uniform(size=(50, 30)) < kept for _ in range(40)]
+        layers = [rng.uniform(-1, 1, (50, 30)) * mask for mask in masks]
+        share[kept] = np.mean([correlation_traps(w, permutations=5).share for w in layers])
+    assert share[1.0] < 0.05
+    assert 0.4 < share[0.1] < 0.8  # as the docstring says, 0.6
+
+
 def test_one_huge_weight_is_a_trap():
     w = np.random.default_rng(4).normal(size=(100, 30))
     assert correlation_traps(w).count == 0

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from causalprune_lib._validation import check_shape
 from causalprune_lib.evidence.intervals import require_columns
@@ -53,7 +54,7 @@ def plot_top_eigenvalues(
             style = styles[name] | {"linewidth": 1.2}
             at = line["rank"] + shift[name]
             ax.errorbar(at, line["mean"], yerr=spread, capsize=2, label=str(name), **style)
-        ax.set_yscale("log")
+        _logarithmic(ax, "y")
         ax.set_ylabel("Eigenvalue")
         ax.set_xticks(sorted(summary["rank"].unique()))
 
@@ -92,8 +93,8 @@ def plot_sharpness_on_the_way(
             label = None if name in seen else str(name)
             ax.plot(line.loss, line.top_1, label=label, **style)
             seen.add(name)
-        ax.set_xscale("log")
-        ax.set_yscale("log")
+        _logarithmic(ax, "x")
+        _logarithmic(ax, "y")
         ax.set_ylabel(TOP)
 
     axes = _panels(curves, panel, titles, draw)
@@ -134,7 +135,8 @@ def plot_flat_against_accurate(
                 for name, points in rows[rows[panel] == place].groupby("method", sort=False):
                     style = styles[name] | {"linestyle": "none"}
                     ax.plot(points[column], points.accuracy, label=str(name), **style)
-                ax.set_xscale("log")
+                if rows[column].min() > 0 and rows[column].max() > 10 * rows[column].min():
+                    _logarithmic(ax, "x")
                 ax.set_xlabel(label)
                 ax.yaxis.set_major_formatter(percent())
             row[0].set_ylabel("Test accuracy (%)")
@@ -163,13 +165,13 @@ def plot_landscapes(
     -------
     array of Axes, one for each surface
     """
-    levels = np.linspace(*_span(surfaces), 13)
+    levels = MaxNLocator(12).tick_values(*_span(surfaces))
     n_rows = -(-len(surfaces) // columns)
     with use_style():
         figure, axes = plt.subplots(
             n_rows,
             columns,
-            figsize=(6.4, 0.9 + 2.6 * n_rows),
+            figsize=(6.4, 1.6 + 2.75 * n_rows),
             sharex=True,
             sharey=True,
             squeeze=False,
@@ -185,8 +187,11 @@ def plot_landscapes(
             ax.plot(0, 0, marker="+", color="white", markersize=10, markeredgewidth=2)
             ax.set_title(str(title))
             ax.set_aspect("equal")
+            ax.locator_params(nbins=5)
             ax.grid(visible=False)
-        figure.colorbar(drawn, ax=axes, label=label, shrink=0.8)
+        figure.colorbar(
+            drawn, ax=list(axes), label=label, location="bottom", shrink=0.8, aspect=30, pad=0.03
+        )
         figure.supxlabel("Along the second direction", fontsize=13)
         figure.supylabel("Along the first direction", fontsize=13)
     return axes
@@ -249,6 +254,16 @@ def _span(surfaces: Mapping[str, Sequence]) -> tuple[float, float]:
     heights = np.concatenate([np.asarray(height).ravel() for _, _, height in surfaces.values()])
     heights = heights[np.isfinite(heights)]
     return float(heights.min()), float(heights.max())
+
+
+def _logarithmic(ax: Axes, which: str) -> None:
+    """A logarithmic axis with plain numbers, at 1, 2 and 5 where it is short."""
+    ax.set(**{f"{which}scale": "log"})
+    axis = {"x": ax.xaxis, "y": ax.yaxis}[which]
+    low, high = ax.dataLim.get_points()[:, "xy".index(which)]
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _panels(rows: pd.DataFrame, panel: str, titles: Mapping[str, str] | None, draw) -> np.ndarray:

@@ -10,9 +10,13 @@ from causalprune_lib.evidence.studies import (
     causal_model_verdicts,
     causal_verdicts,
     chaos_verdicts,
+    closeness_verdicts,
+    explanation_verdicts,
+    flat_minima_verdicts,
     legcnet_further_verdicts,
     legcnet_mnist_tables,
     legcnet_verdicts,
+    spectra_verdicts,
 )
 from causalprune_lib.evidence.tables import MEASURED, measured
 from causalprune_lib.evidence.verdicts import Verdict
@@ -31,6 +35,15 @@ JUDGES: tuple[tuple[str, str, Judge], ...] = (  # chapter, its rows, what judges
         causal_model_verdicts.verdicts,
     ),
     ("08-causal-pruning", "causal-pruning", causal_verdicts.verdicts),
+    ("09-flat-minima", "flat-minima", flat_minima_verdicts.verdicts),
+    ("10-is-the-network-well-trained", "judged-networks", spectra_verdicts.verdicts),
+    (
+        "11-do-the-explanations-survive",
+        "do-the-explanations-survive",
+        explanation_verdicts.verdicts,
+    ),
+    ("12-how-close-is-close", "how-close-is-close", closeness_verdicts.verdicts),
+    ("12-how-close-is-close", "judged-networks", closeness_verdicts.verdict_on_mnist),
 )
 TITLES = {
     "02-is-sgd-chaotic": "Is SGD chaotic?",
