@@ -192,12 +192,13 @@ class Tile:
             at = left + BLOCK * n_series  # in the arrays with more rows
             apart = np.arange(reach + 1, reach + further + 1) * n_series
             others = at + np.concatenate([-apart, apart])[:, None]  # outside: at infinity
-            for c, coordinate in enumerate(self.coordinates):
+            distance = 0.0
+            for coordinate in self.coordinates:
                 values = coordinate.reshape(-1)
                 term = values.take(others, mode="clip")
                 term -= values[at]
                 term *= term
-                distance = distance + term if c else term  # noqa: F821
+                distance = distance + term
             codes = code.take(others, mode="clip")
             if self.theiler:
                 gap = codes - code[at]
