@@ -22,6 +22,8 @@ from causalprune_lib.evidence.plots.style import (
     use_style,
 )
 
+ORDER = ("LEGCNet", "shuffled", "random", "magnitude", "causal", "stranger", "order")
+
 
 def plot_steepness(
     x: np.ndarray, slope: np.ndarray, chords: pd.DataFrame, *, ax: Axes | None = None
@@ -76,7 +78,7 @@ def plot_by_width(
     for table in summaries.values():
         require_columns("summaries", table, ["width", hue, "mean", "low", "high"])
     names = list(dict.fromkeys(n for table in summaries.values() for n in table[hue]))
-    styles = line_styles(names)
+    styles = line_styles(ORDER if set(names) <= set(ORDER) else names)  # alike in every figure
     widths = sorted({int(w) for table in summaries.values() for w in table.width})
     with use_style():
         figure, axes = plt.subplots(

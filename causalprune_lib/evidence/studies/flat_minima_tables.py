@@ -92,7 +92,8 @@ def rank_agreement(rows: pd.DataFrame, *, without: tuple[str, ...] = ()) -> pd.D
     the last epoch turned round. `method` is the measure; networks in `without` are left out.
     """
     accuracy = measured_by(rows, "accuracy")
-    accuracy = accuracy[~accuracy.method.isin(without)].set_index([*PAIR, "method"]).value
+    accuracy = accuracy[~accuracy.method.isin(without)]
+    accuracy = accuracy.set_index([*PAIR, "method"]).value.sort_index()
     sharp = {name: measure(rows, name) for name in MEASURES}
     sharp["low training loss"] = measured_by(rows, "train_loss")
     found = []
