@@ -79,9 +79,9 @@ def filter_normalised_directions(
         weight = weights[name]
         if weight.dim() > 1:
             axis = _filter_axis(model, name)
-            pieces.append(_with_norms_of(weight, direction, axis))
+            pieces.append(with_norms_of(weight, direction, axis))
         elif biases:
-            pieces.append(_with_norms_of(weight[None], direction[:, None], 0))
+            pieces.append(with_norms_of(weight[None], direction[:, None], 0))
         else:
             pieces.append(torch.zeros_like(direction))
     return torch.cat([piece.reshape(n, -1) for piece in pieces], dim=1)
@@ -93,7 +93,7 @@ def _filter_axis(model: nn.Module, name: str) -> int:
     return 1 if isinstance(layer, _ConvTransposeNd) else 0
 
 
-def _with_norms_of(weight: torch.Tensor, direction: torch.Tensor, axis: int) -> torch.Tensor:
+def with_norms_of(weight: torch.Tensor, direction: torch.Tensor, axis: int) -> torch.Tensor:
     """`direction` (n, *shape), each filter scaled to the norm of that of `weight` (*shape)."""
     others = [i for i in range(weight.dim()) if i != axis]
     wanted = torch.linalg.vector_norm(weight, dim=others, keepdim=True)

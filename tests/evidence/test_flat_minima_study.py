@@ -19,6 +19,8 @@ from causalprune_lib.evidence.studies.flat_minima import (
     NETWORKS,
     PRUNED,
     FlatMinima,
+)
+from causalprune_lib.evidence.studies.flat_minima_summaries import (
     landscape_summary,
     spectrum_summary,
 )

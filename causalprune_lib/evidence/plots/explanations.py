@@ -82,7 +82,7 @@ def plot_bar_panels(panels: Mapping[str, pd.DataFrame], *, xlabel: str) -> Seque
         figure, axes = plt.subplots(
             len(panels),
             1,
-            figsize=(6.4, 1.0 + 0.45 * len(panels) + 0.72 * sum(sizes)),
+            figsize=(6.4, 1.0 + 0.45 * len(panels) + 0.56 * sum(sizes)),
             sharex=True,
             layout="constrained",
             squeeze=False,

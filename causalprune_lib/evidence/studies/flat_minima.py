@@ -20,13 +20,16 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from causalprune_lib.diagnostics.curvature import spectral_density, top_eigenvalues
-from causalprune_lib.diagnostics.density import SpectralDensity
 from causalprune_lib.diagnostics.flatness import rescale_relu
-from causalprune_lib.diagnostics.landscape import LossSurface, loss_surface, perturbation_flatness
+from causalprune_lib.diagnostics.landscape import loss_surface, perturbation_flatness
 from causalprune_lib.diagnostics.objective import Batch
 from causalprune_lib.evidence.cells import Point
 from causalprune_lib.evidence.studies.causal_controls import Cutter
 from causalprune_lib.evidence.studies.causal_recipe import RANDOM, RECORD, CausalRecipe, record
+from causalprune_lib.evidence.studies.flat_minima_summaries import (
+    landscape_summary,
+    spectrum_summary,
+)
 from causalprune_lib.nets.datasets import Dataset
 from causalprune_lib.nets.evaluation import evaluate
 from causalprune_lib.pruning.masks import Masks, clone_model, masks_of, remove_masks
@@ -229,36 +232,6 @@ class FlatMinima(CausalRecipe):
         name, twin = "causal, rescaled", rescale_relu(network, *self.twin, self.scale)
         yield Point({"top_1": self._quick_top(twin, batches)}, network=name)
         yield from self._shaken(name, twin, batches)
-
-
-def spectrum_summary(density: SpectralDensity) -> dict[str, float]:
-    """Three numbers of a spectrum: is this a minimum, and in how many directions does it bend?
-
-    `lowest`: the lowest node. `negative`: the part of sum |lambda| that negative eigenvalues make
-    up; zero at a minimum. `near_zero`: the share of eigenvalues within 1% of the largest, on either
-    side of zero.
-    """
-    sizes = density.weights * density.nodes.abs()
-    below = density.nodes < 0
-    near = 0.01 * float(density.nodes[-1])
-    return {
-        "lowest": float(density.nodes[0]),
-        "negative": float(sizes[below].sum() / sizes.sum()),
-        "near_zero": density.mass_within(-near, near),
-    }
-
-
-def landscape_summary(surface: LossSurface) -> dict[str, float]:
-    """How much log(1 + loss) rises around the network: the mean over the plane, less the centre.
-
-    `rise` is over the whole plane, `rise_half` where neither direction goes more than half as far.
-    The plane must have a point in its middle.
-    """
-    log_loss = surface.log_loss
-    centre = log_loss[len(surface.alphas) // 2, len(surface.betas) // 2]
-    near = [axis.abs() <= 0.5 * axis.abs().max() + 1e-9 for axis in (surface.alphas, surface.betas)]
-    half = log_loss[near[0]][:, near[1]]
-    return {"rise": float(log_loss.mean() - centre), "rise_half": float(half.mean() - centre)}
 
 
 # Nine weights of ten are pruned: at 95%, the other size of the chapter before, the released rule
