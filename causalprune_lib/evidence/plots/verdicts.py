@@ -11,9 +11,10 @@ from causalprune_lib._validation import check_choice
 from causalprune_lib.evidence.plots.style import BLUE, GREY, canvas
 
 MARKS = {  # as full as the claim stands
-    "reproduced": {"fillstyle": "full", "color": BLUE, "markerfacecoloralt": "white"},
-    "partly": {"fillstyle": "left", "color": BLUE, "markerfacecoloralt": "white"},
-    "not reproduced": {"fillstyle": "none", "color": BLUE},
+    "reproduced": {"marker": "o", "color": BLUE},
+    "partly": {"marker": "o", "color": BLUE, "fillstyle": "left", "markerfacecoloralt": "white"},
+    "not reproduced": {"marker": "o", "color": BLUE, "fillstyle": "none"},
+    "not tested here": {"marker": "x", "color": GREY},
 }
 
 
@@ -23,8 +24,7 @@ def plot_verdicts(verdicts: Mapping[str, Sequence[str]], *, ax: Axes | None = No
     Parameters
     ----------
     verdicts : mapping of str to sequence of str
-        Chapter -> the verdicts of its claims: "reproduced", "partly", "not reproduced". The
-        fullest come first.
+        Chapter -> the verdicts of its claims, as `Verdict` has them. The fullest come first.
     ax : Axes, optional
         Where to draw.
 
@@ -41,7 +41,7 @@ def plot_verdicts(verdicts: Mapping[str, Sequence[str]], *, ax: Axes | None = No
     with canvas(ax) as ax:
         for row, found in enumerate(verdicts.values()):
             for place, verdict in enumerate(sorted(found, key=order.index)):
-                ax.plot(place + 1, row, "o", markersize=13, mew=2, **MARKS[verdict])
+                ax.plot(place + 1, row, linestyle="", markersize=13, mew=2, **MARKS[verdict])
         ax.set_yticks(range(len(verdicts)), list(verdicts))
         ax.set(ylim=(len(verdicts) - 0.5, -0.5), xlabel="Claims")
         widest = max(map(len, verdicts.values()), default=1)
@@ -50,8 +50,8 @@ def plot_verdicts(verdicts: Mapping[str, Sequence[str]], *, ax: Axes | None = No
         ax.spines["left"].set_visible(False)
         ax.tick_params(axis="y", length=0, labelcolor="black", color=GREY)
         handles = [
-            Line2D([], [], marker="o", linestyle="", markersize=10, mew=2, label=name, **style)
+            Line2D([], [], linestyle="", markersize=10, mew=2, label=name, **style)
             for name, style in MARKS.items()
         ]
-        ax.figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+        ax.figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
     return ax

@@ -72,4 +72,3 @@ def all_verdicts() -> Iterator[tuple[str, str, Verdict]]:
         if (MEASURED / f"{rows}.csv").exists():
             for claim, verdict in judge(measured(rows)).items():
                 yield chapter, claim, verdict
-
