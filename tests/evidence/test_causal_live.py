@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from causalprune_lib.evidence.experiments import run_grid
-from causalprune_lib.evidence.studies.causal_live import (
+from causalprune_lib.evidence.studies.causal.live import (
     CROSSED,
     PAIRS,
     CausalSketch,
     amounts_of_alpha,
     smaller_networks,
 )
-from causalprune_lib.evidence.studies.causal_recipe import record
+from causalprune_lib.evidence.studies.causal.recipe import record
 
 TINY = {"dataset": "iris", "model": "mlp", "hidden": (16, 8), "batch_size": 16, "lr": 0.01}
 TINY |= {"epochs": 3, "prune_epochs": 2, "post_epochs": 1, "init": "default"}

@@ -10,8 +10,8 @@ import torch
 from sklearn.linear_model import Lasso
 from torch.nn.functional import cross_entropy
 
-from causalprune_lib.evidence.studies import causal_model_verdicts
-from causalprune_lib.evidence.studies.causal_model import (
+from causalprune_lib.evidence.studies.causal import model_verdicts as causal_model_verdicts
+from causalprune_lib.evidence.studies.causal.model import (
     CausalModelFit,
     OneSlope,
     explained,

@@ -12,16 +12,16 @@ import torch
 from causalprune_lib.causality.streaming import released_sums, solver_step_sizes
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
 from causalprune_lib.evidence.experiments import run_grid
-from causalprune_lib.evidence.studies.causal import CausalCurve, IteratedRun
-from causalprune_lib.evidence.studies.causal_controls import (
+from causalprune_lib.evidence.studies.causal.controls import (
     MAIN,
     MORE,
     Cutter,
     overlap_metrics,
     rank_correlations,
 )
-from causalprune_lib.evidence.studies.causal_model import frozen_steps
-from causalprune_lib.evidence.studies.causal_recipe import (
+from causalprune_lib.evidence.studies.causal.curves import CausalCurve, IteratedRun
+from causalprune_lib.evidence.studies.causal.model import frozen_steps
+from causalprune_lib.evidence.studies.causal.recipe import (
     CausalRecipe,
     frozen_scores,
     record,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from causalprune_lib.evidence.studies.causal_tables import (
+from causalprune_lib.evidence.studies.causal.tables import (
     NotMeasuredError,
     complete,
     coverage,
@@ -23,7 +23,7 @@ from causalprune_lib.evidence.studies.causal_tables import (
     with_columns,
     without_empty_layers,
 )
-from causalprune_lib.evidence.studies.causal_verdicts import CRITERIA, verdicts
+from causalprune_lib.evidence.studies.causal.verdicts import CRITERIA, verdicts
 
 PROVENANCE = {
     "commit": "abc",

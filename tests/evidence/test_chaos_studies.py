@@ -9,13 +9,13 @@ import torch
 
 from causalprune_lib.dynamics.sgd_map import SGDMap
 from causalprune_lib.evidence.experiments import run_grid
-from causalprune_lib.evidence.studies.chaos import (
+from causalprune_lib.evidence.studies.chaos.learning_rates import (
     CHAOS_STUDIES,
     ORDERS,
     LearningRateSweep,
     half_squared_error,
 )
-from causalprune_lib.evidence.studies.perturbed_weights import PerturbedWeights, squared_error
+from causalprune_lib.evidence.studies.chaos.perturbed_weights import PerturbedWeights, squared_error
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.legcnet_windows import first_step_estimator
 

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from causalprune_lib.evidence.studies.chaos import halves_by_order
-from causalprune_lib.evidence.studies.chaos_verdicts import (
+from causalprune_lib.evidence.studies.chaos.exponents import CHAOTIC, ITSELF, NOT_CHAOTIC
+from causalprune_lib.evidence.studies.chaos.learning_rates import halves_by_order
+from causalprune_lib.evidence.studies.chaos.verdicts import (
     CRITERIA,
     exponent_verdicts,
     granger_verdicts,
     sgd_verdicts,
 )
-from causalprune_lib.evidence.studies.exponents import CHAOTIC, ITSELF, NOT_CHAOTIC
 
 PROVENANCE = {
     "commit": "abc",

@@ -7,14 +7,16 @@ import pandas as pd
 import pytest
 import torch
 
-from causalprune_lib.evidence.studies import closeness, closeness_points, closeness_verdicts
-from causalprune_lib.evidence.studies.closeness import (
+from causalprune_lib.evidence.studies.closeness import by_width as closeness
+from causalprune_lib.evidence.studies.closeness import points as closeness_points
+from causalprune_lib.evidence.studies.closeness import verdicts as closeness_verdicts
+from causalprune_lib.evidence.studies.closeness.by_width import (
     RANKINGS,
     SHRINKING,
     ClosenessByWidth,
     UniformNetworks,
 )
-from causalprune_lib.evidence.studies.judged_networks import judged_networks
+from causalprune_lib.evidence.studies.mnist_networks.networks import judged_networks
 from causalprune_lib.pruning.legcnet_deep import DeepNetworks
 from causalprune_lib.pruning.legcnet_mnist import mnist_data, mnist_settings, record_dense
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from causalprune_lib.evidence.plots import explanations as plots
-from causalprune_lib.evidence.studies import explanation_tables as tables
+from causalprune_lib.evidence.studies.explanations import tables
 
 matplotlib.use("Agg")
 

@@ -12,17 +12,17 @@ import torch
 
 from causalprune_lib.diagnostics.shapley import exact_shapley
 from causalprune_lib.evidence.cells import Point
-from causalprune_lib.evidence.studies import explanation_verdicts
-from causalprune_lib.evidence.studies.explained_networks import (
+from causalprune_lib.evidence.studies.explanations import verdicts as explanation_verdicts
+from causalprune_lib.evidence.studies.explanations.agreement import ExplanationAgreement
+from causalprune_lib.evidence.studies.explanations.networks import (
     DENSE,
     agreement,
     compared,
     explain,
     train_to_stops,
 )
-from causalprune_lib.evidence.studies.explanation_points import explanation_points
-from causalprune_lib.evidence.studies.explanations import ExplanationAgreement
-from causalprune_lib.evidence.studies.judged_networks import PUBLISHED, judged_networks
+from causalprune_lib.evidence.studies.explanations.points import explanation_points
+from causalprune_lib.evidence.studies.mnist_networks.networks import PUBLISHED, judged_networks
 from causalprune_lib.nets.datasets import load_dataset
 from causalprune_lib.pruning.legcnet_mnist import mnist_settings
 from causalprune_lib.pruning.legcnet_networks import SigmoidNetworks
@@ -144,7 +144,7 @@ def test_masks_are_matched_in_counts():
 def test_a_cell_gives_every_network_at_both_stops(monkeypatch):
     short = dataclasses.replace(legcnet_settings("vowel"), epochs=3, extra_epochs=1)
     monkeypatch.setattr(
-        "causalprune_lib.evidence.studies.explanations.legcnet_settings", lambda _: short
+        "causalprune_lib.evidence.studies.explanations.agreement.legcnet_settings", lambda _: short
     )
     spec = ExplanationAgreement("vowel", n_random=2, examples=6, background=4)
     keep = torch.rand(1, 36, generator=torch.Generator().manual_seed(0)) > 0.3

@@ -10,7 +10,7 @@ import torch
 
 from causalprune_lib.dynamics.systems import HENON_EXPONENT
 from causalprune_lib.evidence.experiments import run_grid
-from causalprune_lib.evidence.studies.exponents import (
+from causalprune_lib.evidence.studies.chaos.exponents import (
     EXPONENT_STUDIES,
     ITSELF,
     NOT_CHAOTIC,

@@ -14,17 +14,17 @@ from causalprune_lib.diagnostics.density import spectral_density
 from causalprune_lib.diagnostics.hessian import exact_hessian
 from causalprune_lib.diagnostics.landscape import LossSurface, loss_surface
 from causalprune_lib.evidence.experiments import run_grid
-from causalprune_lib.evidence.studies.causal import CausalCurve
-from causalprune_lib.evidence.studies.flat_minima import (
+from causalprune_lib.evidence.studies.causal.curves import CausalCurve
+from causalprune_lib.evidence.studies.flat_minima.networks import (
     NETWORKS,
     PRUNED,
     FlatMinima,
 )
-from causalprune_lib.evidence.studies.flat_minima_summaries import (
+from causalprune_lib.evidence.studies.flat_minima.summaries import (
     landscape_summary,
     spectrum_summary,
 )
-from causalprune_lib.evidence.studies.flat_minima_tables import measured_by
+from causalprune_lib.evidence.studies.flat_minima.tables import measured_by
 from causalprune_lib.nets.evaluation import evaluate
 from causalprune_lib.pruning.masks import clone_model, masks_of, remove_masks
 

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from causalprune_lib.evidence.studies.flat_minima import NETWORKS
-from causalprune_lib.evidence.studies.flat_minima_tables import (
+from causalprune_lib.evidence.studies.flat_minima.networks import NETWORKS
+from causalprune_lib.evidence.studies.flat_minima.tables import (
     MEASURES,
     at_equal_loss,
     measure,
     rank_agreement,
     ratios,
 )
-from causalprune_lib.evidence.studies.flat_minima_verdicts import CRITERIA, verdicts
+from causalprune_lib.evidence.studies.flat_minima.verdicts import CRITERIA, verdicts
 
 PROVENANCE = {"commit": "abc", "dirty": "False", "causalprune_lib": "0", "torch": "2"}
 PROVENANCE |= {"numpy": "2", "python": "3", "device": "cpu", "cpu": "x", "seconds": 1.0}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from causalprune_lib.evidence.experiments import run_grid
-from causalprune_lib.evidence.studies.granger_rates import (
+from causalprune_lib.evidence.studies.chaos.granger_rates import (
     ADF,
     AS_THEY_ARE,
     GRANGER_STUDIES,

@@ -5,9 +5,9 @@ import functools
 
 import pytest
 
-from causalprune_lib.evidence.studies import judged
-from causalprune_lib.evidence.studies.judged import JudgedMNIST
-from causalprune_lib.evidence.studies.judged_networks import PRUNED
+from causalprune_lib.evidence.studies.mnist_networks import judged
+from causalprune_lib.evidence.studies.mnist_networks.judged import JudgedMNIST
+from causalprune_lib.evidence.studies.mnist_networks.networks import PRUNED
 from causalprune_lib.pruning.legcnet_mnist import mnist_settings
 
 

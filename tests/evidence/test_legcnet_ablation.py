@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from causalprune_lib.evidence.studies.legcnet_ablation import (
+from causalprune_lib.evidence.studies.legcnet.ablation import (
     BASES,
     ORIENTATIONS,
     LEGCNetAblation,
@@ -16,9 +16,9 @@ from causalprune_lib.evidence.studies.legcnet_ablation import (
     jaccard_pruned,
     settings_of,
 )
-from causalprune_lib.evidence.studies.legcnet_contest import Contest, study_data
-from causalprune_lib.evidence.studies.legcnet_further import FURTHER_STUDIES
-from causalprune_lib.evidence.studies.legcnet_scaled import LEGCNetScaled
+from causalprune_lib.evidence.studies.legcnet.contest import Contest, study_data
+from causalprune_lib.evidence.studies.legcnet.further import FURTHER_STUDIES
+from causalprune_lib.evidence.studies.legcnet.scaled import LEGCNetScaled
 from causalprune_lib.pruning.legcnet_decision import legcnet_decision
 from causalprune_lib.pruning.legcnet_released import legcnet_networks, read_trials, run_to_benchmark
 from causalprune_lib.pruning.legcnet_settings import LEGCNET_SETTINGS, MaskReading
@@ -29,7 +29,7 @@ SHORT = MaskReading(20, 50, max_lag=5)
 @pytest.fixture(scope="module")
 def points():
     """The fifth trial of iris; twenty epochs are recorded in place of two hundred."""
-    name = "causalprune_lib.evidence.studies.legcnet_ablation.published_reading"
+    name = "causalprune_lib.evidence.studies.legcnet.ablation.published_reading"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(name, lambda dataset: SHORT)
         found = list(LEGCNetAblation("iris_csv", n_random=2).run(4))

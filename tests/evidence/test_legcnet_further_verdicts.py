@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 from causalprune_lib.evidence.plots import legcnet as legcnet_plots
-from causalprune_lib.evidence.studies.legcnet_ablation import (
+from causalprune_lib.evidence.studies.legcnet.ablation import (
     BASES,
     ORIENTATIONS,
     Setting,
     settings_of,
 )
-from causalprune_lib.evidence.studies.legcnet_further_tables import (
+from causalprune_lib.evidence.studies.legcnet.further_tables import (
     EXPLANATIONS,
     LESS_AND_LESS,
     ablation_table,
@@ -26,7 +26,7 @@ from causalprune_lib.evidence.studies.legcnet_further_tables import (
     settings_shown,
     twins_shown,
 )
-from causalprune_lib.evidence.studies.legcnet_further_verdicts import (
+from causalprune_lib.evidence.studies.legcnet.further_verdicts import (
     CRITERIA,
     N_SETTINGS,
     further_verdicts,

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from causalprune_lib.evidence.cells import Cell
-from causalprune_lib.evidence.studies import legcnet_mnist as study
-from causalprune_lib.evidence.studies.legcnet_mnist import MNIST_STUDIES, MNISTTrial
+from causalprune_lib.evidence.studies.legcnet import mnist as study
+from causalprune_lib.evidence.studies.legcnet.mnist import MNIST_STUDIES, MNISTTrial
 from causalprune_lib.pruning.legcnet_mnist import MNIST_SETTINGS, mnist_settings
 from causalprune_lib.pruning.legcnet_settings import MaskReading
 

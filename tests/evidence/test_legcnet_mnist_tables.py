@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from causalprune_lib.evidence.studies.legcnet_mnist_tables import (
+from causalprune_lib.evidence.studies.legcnet.mnist_tables import (
     CRITERIA,
     ROWS,
     causal_shares,

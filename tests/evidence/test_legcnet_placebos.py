@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from causalprune_lib.evidence.studies.legcnet_contest import (
+from causalprune_lib.evidence.studies.legcnet.contest import (
     all_networks,
     published_reading,
     study_data,
 )
-from causalprune_lib.evidence.studies.legcnet_placebos import (
+from causalprune_lib.evidence.studies.legcnet.placebos import (
     LEGCNetPlacebos,
     half_shifted,
     order_of,
     placebo_series,
     train_in_order,
 )
-from causalprune_lib.evidence.studies.legcnet_twins import ROUTES, LEGCNetTwins, routes
+from causalprune_lib.evidence.studies.legcnet.twins import ROUTES, LEGCNetTwins, routes
 from causalprune_lib.pruning.legcnet_decision import legcnet_decision
 from causalprune_lib.pruning.legcnet_released import read_trials, train_as_released
 from causalprune_lib.pruning.legcnet_settings import MaskReading, legcnet_settings

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from causalprune_lib.evidence.cells import Cell
-from causalprune_lib.evidence.studies.legcnet import (
+from causalprune_lib.evidence.studies.legcnet.controls import Outcome, has_choice, lowest_at_counts
+from causalprune_lib.evidence.studies.legcnet.trials import (
     LEGCNET_STUDIES,
     LEGCNetTrial,
     published_amount,
 )
-from causalprune_lib.evidence.studies.legcnet_controls import Outcome, has_choice, lowest_at_counts
 from causalprune_lib.evidence.tables import published
 from causalprune_lib.pruning.legcnet_settings import LEGCNET_SETTINGS
 

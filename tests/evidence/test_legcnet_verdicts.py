@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from causalprune_lib.evidence.plots import legcnet as legcnet_plots
-from causalprune_lib.evidence.studies.legcnet_live import share_beaten
-from causalprune_lib.evidence.studies.legcnet_verdicts import (
+from causalprune_lib.evidence.studies.legcnet.live import share_beaten
+from causalprune_lib.evidence.studies.legcnet.verdicts import (
     CRITERIA,
     as_tested,
     causal_shares,

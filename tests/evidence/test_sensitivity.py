@@ -12,7 +12,7 @@ from torch import nn
 from causalprune_lib.dynamics.sgd_map import SGDMap
 from causalprune_lib.dynamics.tangent import tangent_exponent
 from causalprune_lib.dynamics.twins import twin_trajectories
-from causalprune_lib.evidence.studies.sensitivity import sensitivity_paths, sharpness
+from causalprune_lib.evidence.studies.chaos.sensitivity import sensitivity_paths, sharpness
 from causalprune_lib.nets.models import MLP
 from causalprune_lib.nets.parameters import ParameterLayout
 

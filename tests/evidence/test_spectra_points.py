@@ -9,14 +9,14 @@ import torch
 
 from causalprune_lib.diagnostics.spectra import esd, layer_spectra
 from causalprune_lib.evidence.cells import Cell
-from causalprune_lib.evidence.studies import spectra_verdicts
-from causalprune_lib.evidence.studies.judged_networks import PRUNED, judged_networks
-from causalprune_lib.evidence.studies.spectra_points import (
+from causalprune_lib.evidence.studies.mnist_networks import spectra_verdicts
+from causalprune_lib.evidence.studies.mnist_networks.networks import PRUNED, judged_networks
+from causalprune_lib.evidence.studies.mnist_networks.spectra import (
     layer_metrics,
     network_metrics,
     spectra_points,
 )
-from causalprune_lib.evidence.studies.spectra_verdicts import LAYERS, NETWORKS
+from causalprune_lib.evidence.studies.mnist_networks.spectra_verdicts import LAYERS, NETWORKS
 from causalprune_lib.pruning.legcnet_mnist import mnist_settings
 
 FULL = {"profile": "full", "commit": "a" * 40, "dirty": False, "causalprune_lib": "0", "cpu": "x"}

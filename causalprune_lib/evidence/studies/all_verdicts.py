@@ -6,18 +6,16 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from causalprune_lib.evidence.studies import (
-    causal_model_verdicts,
-    causal_verdicts,
-    chaos_verdicts,
-    closeness_verdicts,
-    explanation_verdicts,
-    flat_minima_verdicts,
-    legcnet_further_verdicts,
-    legcnet_mnist_tables,
-    legcnet_verdicts,
-    spectra_verdicts,
-)
+from causalprune_lib.evidence.studies.causal import model_verdicts as causal_model_verdicts
+from causalprune_lib.evidence.studies.causal import verdicts as causal_verdicts
+from causalprune_lib.evidence.studies.chaos import verdicts as chaos_verdicts
+from causalprune_lib.evidence.studies.closeness import verdicts as closeness_verdicts
+from causalprune_lib.evidence.studies.explanations import verdicts as explanation_verdicts
+from causalprune_lib.evidence.studies.flat_minima import verdicts as flat_minima_verdicts
+from causalprune_lib.evidence.studies.legcnet import further_verdicts as legcnet_further_verdicts
+from causalprune_lib.evidence.studies.legcnet import mnist_tables as legcnet_mnist_tables
+from causalprune_lib.evidence.studies.legcnet import verdicts as legcnet_verdicts
+from causalprune_lib.evidence.studies.mnist_networks import spectra_verdicts
 from causalprune_lib.evidence.tables import MEASURED, measured
 from causalprune_lib.evidence.verdicts import Verdict
 

@@ -5,33 +5,33 @@ from __future__ import annotations
 from dataclasses import replace
 
 from causalprune_lib._validation import check_choice
-from causalprune_lib.evidence.studies.causal import CAUSAL_PRUNING_STUDIES
-from causalprune_lib.evidence.studies.causal_model import CAUSAL_MODEL_STUDIES
-from causalprune_lib.evidence.studies.chaos import (
-    CHAOS_STUDIES,
-    LearningRateSweep,
-    PerturbedWeights,
-)
-from causalprune_lib.evidence.studies.closeness import (
-    CLOSENESS_STUDIES,
-    ClosenessByWidth,
-    UniformNetworks,
-)
-from causalprune_lib.evidence.studies.explanations import (
-    EXPLANATION_STUDIES,
-    ExplanationAgreement,
-)
-from causalprune_lib.evidence.studies.exponents import (
+from causalprune_lib.evidence.studies.causal.curves import CAUSAL_PRUNING_STUDIES
+from causalprune_lib.evidence.studies.causal.model import CAUSAL_MODEL_STUDIES
+from causalprune_lib.evidence.studies.chaos.exponents import (
     EXPONENT_STUDIES,
     KnownExponents,
     WeightExponents,
 )
-from causalprune_lib.evidence.studies.flat_minima import FLAT_MINIMA_STUDIES
-from causalprune_lib.evidence.studies.granger_rates import GRANGER_STUDIES, GrangerRates
-from causalprune_lib.evidence.studies.judged import JUDGED_STUDIES, JudgedMNIST
-from causalprune_lib.evidence.studies.legcnet import LEGCNET_STUDIES, LEGCNetTrial
-from causalprune_lib.evidence.studies.legcnet_further import FURTHER_STUDIES, FurtherStudy
-from causalprune_lib.evidence.studies.legcnet_mnist import MNIST_STUDIES, MNISTTrial
+from causalprune_lib.evidence.studies.chaos.granger_rates import GRANGER_STUDIES, GrangerRates
+from causalprune_lib.evidence.studies.chaos.learning_rates import (
+    CHAOS_STUDIES,
+    LearningRateSweep,
+    PerturbedWeights,
+)
+from causalprune_lib.evidence.studies.closeness.by_width import (
+    CLOSENESS_STUDIES,
+    ClosenessByWidth,
+    UniformNetworks,
+)
+from causalprune_lib.evidence.studies.explanations.agreement import (
+    EXPLANATION_STUDIES,
+    ExplanationAgreement,
+)
+from causalprune_lib.evidence.studies.flat_minima.networks import FLAT_MINIMA_STUDIES
+from causalprune_lib.evidence.studies.legcnet.further import FURTHER_STUDIES, FurtherStudy
+from causalprune_lib.evidence.studies.legcnet.mnist import MNIST_STUDIES, MNISTTrial
+from causalprune_lib.evidence.studies.legcnet.trials import LEGCNET_STUDIES, LEGCNetTrial
+from causalprune_lib.evidence.studies.mnist_networks.judged import JUDGED_STUDIES, JudgedMNIST
 from causalprune_lib.evidence.studies.pruning_curves import LotteryCurve, PruningCurve
 from causalprune_lib.evidence.studies.recipes import Recipe
 

@@ -1,0 +1,1 @@
+"""Chapter 12: how close is close?"""

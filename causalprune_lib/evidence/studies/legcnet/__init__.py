@@ -1,0 +1,1 @@
+"""Chapter 5: LEGCNet, its placebos, its settings, and MNIST."""
