@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import causalprune_lib as cp
+
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md")
 
@@ -21,11 +23,15 @@ def test_prune_your_own_model_runs_and_prunes_what_it_says(capsys):
     assert len(code.split("\n\n")[-1].strip().splitlines()) <= 10
     names: dict = {}
     exec(code, names)
-    masks, model = names["masks"], names["model"]
-    assert masks.n - masks.n_kept == round(0.9 * masks.n)
-    weights = dict(model.named_parameters())
-    assert sum(int(torch.count_nonzero(weights[name])) for name in masks) <= masks.n_kept
-    assert "accuracy" in capsys.readouterr().out
+    networks = names["networks"]
+    assert set(networks) == {"causal", "magnitude", "random"}
+    for network in networks.values():
+        masks = cp.masks_of(network)
+        assert masks.n - masks.n_kept == round(0.9 * masks.n)
+        weights = dict(cp.remove_masks(network).named_parameters())
+        assert sum(int(torch.count_nonzero(weights[name])) for name in masks) <= masks.n_kept
+    printed = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    assert all(0.1 < float(printed[name]) <= 1 for name in networks)
 
 
 @pytest.mark.parametrize("page", PAGES)
