@@ -97,7 +97,7 @@ def test_the_wheel_holds_the_whole_library_and_nothing_else(wheel):
     source = {
         path.relative_to(ROOT).as_posix()
         for path in PACKAGE.rglob("*")
-        if path.suffix in {".py", ".pyi", ".typed", ".csv"}
+        if path.suffix in {".py", ".pyi", ".typed", ".csv", ".md"}
     }
     assert packed == source
     assert licences

@@ -30,7 +30,7 @@ SHORT = MaskReading(12, 60, max_lag=3)
 def short(monkeypatch):
     """Twelve epochs of iris in place of two hundred."""
     for study in ("placebos", "twins"):
-        name = f"causalprune_lib.evidence.studies.legcnet_{study}.published_reading"
+        name = f"causalprune_lib.evidence.studies.legcnet.{study}.published_reading"
         monkeypatch.setattr(name, lambda dataset: SHORT)
 
 
