@@ -238,7 +238,8 @@ def twins_shown(rows: pd.DataFrame, rule: str) -> pd.DataFrame:
             "another's causal": table["another trial"].map("{:.0%}".format),
             "overlap with raw": table.jaccard_raw.map("{:.2f}".format),
             "gain, points": [
-                f"{100 * r.gain:+.1f}\xa0±\xa0{50 * (r.high - r.low):.1f}" for r in table.itertuples()
+                f"{100 * r.gain:+.1f}\xa0±\xa0{50 * (r.high - r.low):.1f}"
+                for r in table.itertuples()
             ],
         }
     )
