@@ -176,6 +176,8 @@ def plot_iterations(
             ax.errorbar(
                 rows.iteration, rows["mean"], yerr=spread, capsize=3, label=text, **styles[text]
             )
+        low, high = ax.get_ylim()
+        ax.set_ylim(max(low, -0.02), min(high, 1.02))  # an interval may pass what a share can be
         ax.yaxis.set_major_formatter(percent())
         ax.set_ylabel(title)
     axes[1].set_xlabel("Iterations (N_iter)")
