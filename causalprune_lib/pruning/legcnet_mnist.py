@@ -195,6 +195,42 @@ class DenseRecording:
         return legcnet_decision(found, error, rule=rule, max_lag=max_lag)
 
 
+def train_on_images(
+    networks: DeepNetworks, settings: ImageSettings, data: Dataset, *, seed: int, **options: object
+) -> DeepRun:
+    """`train_deep` at the learning rate, batch size and number of epochs of `settings`.
+
+    Parameters
+    ----------
+    networks : DeepNetworks
+        B networks; they are not changed.
+    data : Dataset
+        From `mnist_data`, on the device of the networks.
+    seed : int
+        Of the order of examples.
+    **options
+        `masks`, `benchmark`, `watch` and `progress` of `train_deep`, which checks them all.
+
+    Examples
+    --------
+    >>> settings = replace(mnist_settings("digits"), sizes=(64, 5, 5, 10), epochs=2)
+    >>> networks = DeepNetworks.initial(settings.sizes, seed=0)
+    >>> train_on_images(networks, settings, mnist_data(settings), seed=0).test_accuracy.shape
+    torch.Size([1, 2])
+    """
+    return train_deep(
+        networks,
+        data.x_train,
+        data.y_train,
+        test=(data.x_test, data.y_test),
+        lr=settings.lr,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        seed=seed,
+        **options,
+    )
+
+
 def record_dense(settings: ImageSettings, data: Dataset, *, seed: int) -> DenseRecording:
     """Train the dense network of a seed; take exponents and errors window by window.
 
@@ -232,17 +268,8 @@ def record_dense(settings: ImageSettings, data: Dataset, *, seed: int) -> DenseR
             if "FT" in due and step <= last["PT"]:
                 errors["PT"].append(wrong)
 
-    run = train_deep(
-        initial,
-        data.x_train,
-        data.y_train,
-        test=(data.x_test, data.y_test),
-        lr=settings.lr,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        seed=seed,
-        benchmark=settings.benchmark,
-        watch=watch,
+    run = train_on_images(
+        initial, settings, data, seed=seed, benchmark=settings.benchmark, watch=watch
     )
     exponents = {name: stream.result().exponent for name, stream in streams.items()}
     exponents["PT"] = exponents["FT"][: len(errors["PT"])]

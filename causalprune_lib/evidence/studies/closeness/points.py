@@ -24,8 +24,7 @@ from causalprune_lib.evidence.studies.mnist_networks.networks import JudgedNetwo
 from causalprune_lib.nets.datasets import Dataset
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.legcnet_deep import DeepNetworks
-from causalprune_lib.pruning.legcnet_deep_training import train_deep
-from causalprune_lib.pruning.legcnet_mnist import ImageSettings, mnist_settings
+from causalprune_lib.pruning.legcnet_mnist import ImageSettings, mnist_settings, train_on_images
 
 IMAGES = 2000  # test images compared, the first ones
 DIRECTIONS = 256  # random points of the unit ball to start from, beside the images
@@ -94,18 +93,7 @@ def retrain(
     keep: torch.Tensor | None = None,
 ) -> DeepNetworks:
     """Train networks as the settings say, under the masks `keep` (B, P)."""
-    run = train_deep(
-        networks,
-        data.x_train,
-        data.y_train,
-        test=(data.x_test, data.y_test),
-        lr=settings.lr,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        seed=seed,
-        masks=keep,
-    )
-    return run.networks
+    return train_on_images(networks, settings, data, seed=seed, masks=keep).networks
 
 
 def moved_a_hair(networks: DeepNetworks) -> DeepNetworks:

@@ -27,7 +27,7 @@ from causalprune_lib.evidence.studies.legcnet.controls import Outcome
 from causalprune_lib.nets.datasets import Dataset
 from causalprune_lib.pruning.legcnet_decision import LEGCNetDecision
 from causalprune_lib.pruning.legcnet_deep import upper_layers_only
-from causalprune_lib.pruning.legcnet_deep_training import DeepRun, train_deep
+from causalprune_lib.pruning.legcnet_deep_training import DeepRun
 from causalprune_lib.pruning.legcnet_mnist import (
     MNIST_SETTINGS,
     DenseRecording,
@@ -35,6 +35,7 @@ from causalprune_lib.pruning.legcnet_mnist import (
     mnist_data,
     mnist_settings,
     record_dense,
+    train_on_images,
 )
 from causalprune_lib.pruning.maskset import Masks
 from causalprune_lib.pruning.selection import masks_from_scores
@@ -115,14 +116,10 @@ class MNISTTrial:
         seconds = own.seconds | {"decisions": perf_counter() - started}
         masks.facts["none", "none", "dense"] = {f"seconds_{k}": v for k, v in seconds.items()}
         data = _data(*where)
-        run = train_deep(
+        run = train_on_images(
             own.initial.repeat(len(masks.keep)),
-            data.x_train,
-            data.y_train,
-            test=(data.x_test, data.y_test),
-            lr=settings.lr,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
+            settings,
+            data,
             seed=seed,
             masks=torch.stack(masks.keep),
             benchmark=settings.benchmark,

@@ -18,12 +18,12 @@ from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_int
 from causalprune_lib.nets.datasets import Dataset
 from causalprune_lib.pruning.legcnet_deep import DeepNetworks
-from causalprune_lib.pruning.legcnet_deep_training import DeepRun, train_deep
 from causalprune_lib.pruning.legcnet_mnist import (
     DenseRecording,
     ImageSettings,
     mnist_data,
     record_dense,
+    train_on_images,
 )
 from causalprune_lib.pruning.maskset import Masks
 from causalprune_lib.pruning.selection import masks_from_scores
@@ -110,13 +110,15 @@ def judged_networks(
     masks = _masks(recording, (PUBLISHED, *amounts), seed=seed)
     other = DeepNetworks.initial(settings.sizes, seed=seed + OTHER_SEED, device=device)
     keep = torch.stack([m.flat() for m in masks.values()]).to(device)
-    retrained = _train(settings, recording.initial.repeat(len(masks)), data, seed, keep)
+    again = recording.initial.repeat(len(masks))
+    retrained = train_on_images(again, settings, data, seed=seed, masks=keep)
+    stranger = train_on_images(other, settings, data, seed=seed + OTHER_SEED)
     trained = recording.run.networks
     return JudgedNetworks(
         data=data,
         initial=recording.initial.model(0),
         dense=trained.model(0),
-        other=_train(settings, other, data, seed + OTHER_SEED).networks.model(0),
+        other=stranger.networks.model(0),
         masks=masks,
         cut={place: _cut(trained, mask).model(0) for place, mask in masks.items()},
         retrained={place: retrained.networks.model(i) for i, place in enumerate(masks)},
@@ -145,26 +147,6 @@ def _masks(
             named = layout.unflatten(scores)
             masks[name, amount] = masks_from_scores(named, scope="like", like=like)
     return masks
-
-
-def _train(
-    settings: ImageSettings,
-    networks: DeepNetworks,
-    data: Dataset,
-    seed: int,
-    keep: torch.Tensor | None = None,
-) -> DeepRun:
-    return train_deep(
-        networks,
-        data.x_train,
-        data.y_train,
-        test=(data.x_test, data.y_test),
-        lr=settings.lr,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        seed=seed,
-        masks=keep,
-    )
 
 
 def _cut(networks: DeepNetworks, mask: Masks) -> DeepNetworks:
