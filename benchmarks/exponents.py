@@ -228,11 +228,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{options.windows:,} windows of {options.width} samples, m = {DIM}, horizon {HORIZON}")
     print("nolds.lyap_r per window on one core, with its default fit and with least squares;")
     print(
-        f"largest_lyapunov on {options.device} with 1 and {threads} threads; then how many times as"
+        f"largest_lyapunov on {options.device} with 1 and {threads} threads. How many times as fast:"
     )
-    print(
-        f"fast it is: than both with {threads} threads, than least squares with 1; then differences"
-    )
+    print(f"{threads} threads against both, then 1 against least squares. Largest differences")
     print("of the exponents from nolds (least squares) and of S(k) from a plain loop (float64)")
     print(f"             default    squares   1 thread  {threads} threads", end="")
     print("  default squares  squares      nolds    plain")
