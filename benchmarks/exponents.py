@@ -227,9 +227,7 @@ def main(arguments: list[str] | None = None) -> int:
     threads, all_met = options.threads, True
     print(f"{options.windows:,} windows of {options.width} samples, m = {DIM}, horizon {HORIZON}")
     print("nolds.lyap_r per window on one core, with its default fit and with least squares;")
-    print(
-        f"largest_lyapunov on {options.device} with 1 and {threads} threads. How many times as fast:"
-    )
+    print(f"largest_lyapunov on {options.device}, 1 and {threads} threads. How many times as fast:")
     print(f"{threads} threads against both, then 1 against least squares. Largest differences")
     print("of the exponents from nolds (least squares) and of S(k) from a plain loop (float64)")
     print(f"             default    squares   1 thread  {threads} threads", end="")

@@ -1,6 +1,6 @@
 """Figures of Lyapunov exponents: portraits, divergence curves, series lengths, surrogates.
 
-As in `plots.py`, each function takes finished numbers and returns the Axes it drew on; none
+As in `accuracy.py`, each function takes finished numbers and returns the Axes it drew on; none
 computes a result.
 """
 

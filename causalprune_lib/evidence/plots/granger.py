@@ -1,6 +1,6 @@
 """The figures of single Granger tests: series, null distribution, sorted p-values.
 
-As in `plots.py`, each takes finished data and returns the Axes it drew on. Figures of rates over
+As in `accuracy.py`, each takes finished data and returns the Axes it drew on. Figures of rates over
 many tests are in `rates.py`.
 """
 

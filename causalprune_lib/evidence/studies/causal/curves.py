@@ -1,7 +1,7 @@
 """The studies of the chapter "Causal pruning", as specs for `run_grid`.
 
 `CausalCurve` prunes one network once, by every ranking at every allocation: figures 1a and 1b of
-the paper with their controls. `IteratedRun` (`causal_iterated.py`) is algorithm 1 with its
+the paper with their controls. `IteratedRun` (`iterated.py`) is algorithm 1 with its
 rewinding: table 2, and figure 2 where its fields are varied.
 
 Paper: "A Granger-causal perspective on gradient descent with application to pruning".

@@ -1,6 +1,6 @@
 """Verdicts of the chapter "Causal pruning", from the rows of its studies.
 
-The criteria were written before the full rows: see `causal_criteria`, where it is also said what
+The criteria were written before the full rows: see `criteria`, where it is also said what
 had been seen by then, and what the words mean.
 
 Paper: "A Granger-causal perspective on gradient descent with application to pruning".

@@ -1,6 +1,6 @@
 """Random networks as theorem 3.1 of the LEGCNet paper assumes them, and what a cut does to them.
 
-Paper: arXiv:2308.09955. See `closeness.py` for trained networks.
+Paper: arXiv:2308.09955. See `by_width.py` for trained networks.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Here the attributions are exact Shapley values, which at most nine features allo
 comparison with a dense network stands beside that of two dense networks.
 
 A cell is one table and one of the ten published initial networks; the seed is the number of the
-trial, from 0. The MNIST network is in `explanation_points.py`.
+trial, from 0. The MNIST network is in `points.py`.
 """
 
 from __future__ import annotations

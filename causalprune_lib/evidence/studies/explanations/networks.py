@@ -1,6 +1,6 @@
 """Networks of the LEGCNet paper's tables, trained to where it saved them, explained, compared.
 
-Paper: arXiv:2308.09955. The study is `explanations.py`.
+Paper: arXiv:2308.09955. The study is `agreement.py`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The LEGCNet paper (arXiv:2308.09955) shows SHAP values of its tables only; its MNIST network is
 judged here in the same way as those, with as many controls. There are too many pixels for exact
-Shapley values; Deep SHAP takes their place. The tables are in `explanations.py`.
+Shapley values; Deep SHAP takes their place. The tables are in `agreement.py`.
 """
 
 from __future__ import annotations
