@@ -189,6 +189,20 @@ def test_divergence_is_reported_and_a_crushed_vector_is_minus_infinity():
     assert crushed.diverged_at is None
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_dependent_vectors_are_refused_whatever_rounding_leaves_of_them(dtype):
+    draw = torch.Generator().manual_seed(0)
+    for size in (2, 3, 10, 1000):
+        for _ in range(12):
+            first, state = torch.randn(2, size, generator=draw, dtype=torch.float64).to(dtype)
+            dependent = torch.stack([first, first * torch.rand(1, generator=draw).to(dtype)])
+            with pytest.raises(ValueError, match="linearly independent"):
+                tangent_exponent_map(torch.sin, state, 1, vectors=dependent, n_vectors=2)
+            # a thousandth of its length in another direction is enough to be independent
+            dependent[1] += 1e-3 * dependent[1].norm() * torch.eye(size)[size // 2]
+            tangent_exponent_map(torch.sin, state, 1, vectors=dependent, n_vectors=2)
+
+
 def test_wrong_input_is_named():
     loss = nn.functional.cross_entropy
     with pytest.raises(ValueError, match="batches must hold at least one"):
