@@ -42,19 +42,18 @@ import torch
 from sklearn.linear_model import lasso_path as peer_path
 from torch import nn
 
-from causalprune_lib.causality.lasso_path import RATIOS, lasso_path
-from causalprune_lib.causality.released_rule import (
+from causalprune_lib.causality.lasso import RATIOS, causal_samples, lasso_path
+from causalprune_lib.causality.scores import (
     alpha_max,
     keep_above,
     released_sums,
     released_support,
+    solver_step_sizes,
 )
-from causalprune_lib.causality.samples import causal_samples
 from causalprune_lib.causality.sgd_lasso import sgd_lasso
-from causalprune_lib.causality.step_sizes import solver_step_sizes
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
 from causalprune_lib.dynamics.trajectory import Trajectory
-from causalprune_lib.nets.datasets import load_dataset
+from causalprune_lib.nets.data import load_dataset
 from causalprune_lib.nets.models import build_model
 from causalprune_lib.nets.training import train
 

@@ -39,7 +39,7 @@ import torch
 
 from causalprune_lib.dynamics.lyapunov import LyapunovResult, largest_lyapunov
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
-from causalprune_lib.nets.datasets import load_dataset
+from causalprune_lib.nets.data import load_dataset
 from causalprune_lib.nets.models import build_model
 
 DIM, LAG, THEILER, HORIZON = 2, 1, 1, 5

@@ -33,9 +33,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from causalprune_lib.causality.streaming import CausalScores
+from causalprune_lib._memory import Bytes
+from causalprune_lib.causality.scores import CausalScores
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
-from causalprune_lib.dynamics.room import Bytes
 from causalprune_lib.nets.models import build_model
 
 TARGET = 0.05

@@ -1,4 +1,4 @@
-"""Run the full studies of a chapter and keep their rows in causalprune_lib/evidence/measured/.
+"""Run the full studies of a chapter and keep their rows in book/causalprune_studies/rows/measured/.
 
     python book/measure.py what-a-network-can-lose --seeds 3
 
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from causalprune_lib.evidence.experiments import run_grid
-from causalprune_lib.evidence.studies.registry import STUDIES, studies_of
+from causalprune_lib.evidence.grid import run_grid
+from causalprune_studies.chapters import rows_of_studies, studies_of
 
-MEASURED = Path(__file__).parents[1] / "causalprune_lib" / "evidence" / "measured"
+MEASURED = Path(__file__).parent / "causalprune_studies" / "rows" / "measured"
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("chapter", choices=STUDIES, help="whose studies to run")
+    parser.add_argument("chapter", choices=rows_of_studies(), help="whose studies to run")
     parser.add_argument("--seeds", type=int, default=3, help="run seeds 0 to SEEDS - 1 (3)")
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time (1)")
     parser.add_argument(

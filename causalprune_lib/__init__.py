@@ -23,9 +23,23 @@ _ROOMS = ("nets", "dynamics", "causality", "pruning", "diagnostics", "evidence")
 
 _PUBLIC = {  # file -> the names it offers
     # data and networks
-    "nets.datasets": ("DATASETS", "Dataset", "dataset_info", "load_dataset"),
-    "nets.models": ("MLP", "LeNet", "AlexNet", "ResNet18", "build_model"),
-    "nets.training": ("evaluate", "train"),
+    "nets.data": (
+        "DATASETS",
+        "Dataset",
+        "dataset_info",
+        "load_dataset",
+    ),
+    "nets.models": (
+        "MLP",
+        "LeNet",
+        "AlexNet",
+        "ResNet18",
+        "build_model",
+    ),
+    "nets.training": (
+        "evaluate",
+        "train",
+    ),
     "nets.parameters": ("ParameterLayout",),
     # what training does
     "dynamics.trajectory": ("Trajectory",),
@@ -36,21 +50,25 @@ _PUBLIC = {  # file -> the names it offers
     # what it can be said to cause
     "causality.granger": ("granger_test",),
     "causality.decisions": ("causal_decision",),
-    "causality.streaming": ("CausalScores",),
-    "causality.lasso": ("CausalLasso",),
-    "causality.lasso_path": ("lasso_path",),
+    "causality.scores": ("CausalScores",),
+    "causality.lasso": (
+        "CausalLasso",
+        "lasso_path",
+    ),
     # from scores to masks, from masks to sparse networks
-    "pruning.masks": (
+    "pruning.select": (
         "LayerCollapseWarning",
+        "masks_from_scores",
+    ),
+    "pruning.masks": (
         "Masks",
         "apply_masks",
         "jaccard",
-        "masks_from_scores",
         "masks_of",
         "overlap_table",
         "remove_masks",
     ),
-    "pruning.baselines": (
+    "pruning.scores": (
         "inverse_scores",
         "inverse_unstructured",
         "magnitude_scores",
@@ -60,28 +78,49 @@ _PUBLIC = {  # file -> the names it offers
         "random_scores",
         "random_unstructured",
     ),
-    "pruning.iterative": ("lottery_ticket", "random_ticket"),
-    "pruning.legcnet": ("LEGCNet", "legcnet_unstructured"),
-    "pruning.causal": ("CausalPruning", "causal_unstructured"),
+    "pruning.iterative": (
+        "lottery_ticket",
+        "random_ticket",
+    ),
+    "pruning.legcnet": (
+        "LEGCNet",
+        "legcnet_unstructured",
+    ),
+    "pruning.causal": (
+        "CausalPruning",
+        "causal_unstructured",
+    ),
     "pruning.structured": ("causal_structured",),
     # what a sparse network costs
-    "diagnostics.cost": ("compare_latency", "latency", "model_cost", "sparse_linear_copy"),
+    "diagnostics.cost": (
+        "compare_latency",
+        "latency",
+        "model_cost",
+        "sparse_linear_copy",
+    ),
     # what a network is like: its minimum, its layers, its reasons, its distance to another
     "diagnostics.curvature": ("top_eigenvalues",),
-    "diagnostics.landscape": ("loss_slice", "loss_surface"),
-    "diagnostics.flatness": ("perturbation_flatness",),
+    "diagnostics.landscape": (
+        "loss_slice",
+        "loss_surface",
+        "perturbation_flatness",
+    ),
     "diagnostics.spectra": ("layer_spectra",),
-    "diagnostics.attribution": ("shap_values",),
-    "diagnostics.agreement": ("rank_agreement",),
-    "diagnostics.approximation": ("removal_bound",),
-    "diagnostics.distance": ("sup_distance",),
+    "diagnostics.attribution": (
+        "shap_values",
+        "rank_agreement",
+    ),
+    "diagnostics.closeness": (
+        "removal_bound",
+        "sup_distance",
+    ),
     # experiments, tables, the look of plots
-    "evidence.experiments": ("run_grid",),
-    "evidence.studies.recipes": ("Recipe",),
-    "evidence.studies.pruning_curves": ("LotteryCurve", "PruningCurve"),
-    "evidence.studies.registry": ("studies_of",),
-    "evidence.tables": ("compare", "measured", "paired_difference", "published", "summarise"),
-    "evidence.plots.accuracy": ("use_style",),
+    "evidence.grid": ("run_grid",),
+    "evidence.statistics": (
+        "paired_difference",
+        "summarise",
+    ),
+    "evidence.style": ("use_style",),
 }
 _HOME = {name: file for file, names in _PUBLIC.items() for name in names}
 

@@ -2,7 +2,7 @@
 
 # isort: skip_file  (the order is that of __init__.py)
 
-from .nets.datasets import (
+from .nets.data import (
     DATASETS as DATASETS,
     Dataset as Dataset,
     dataset_info as dataset_info,
@@ -43,26 +43,26 @@ from .causality.granger import (
 from .causality.decisions import (
     causal_decision as causal_decision,
 )
-from .causality.streaming import (
+from .causality.scores import (
     CausalScores as CausalScores,
 )
 from .causality.lasso import (
     CausalLasso as CausalLasso,
-)
-from .causality.lasso_path import (
     lasso_path as lasso_path,
 )
-from .pruning.masks import (
+from .pruning.select import (
     LayerCollapseWarning as LayerCollapseWarning,
+    masks_from_scores as masks_from_scores,
+)
+from .pruning.masks import (
     Masks as Masks,
     apply_masks as apply_masks,
     jaccard as jaccard,
-    masks_from_scores as masks_from_scores,
     masks_of as masks_of,
     overlap_table as overlap_table,
     remove_masks as remove_masks,
 )
-from .pruning.baselines import (
+from .pruning.scores import (
     inverse_scores as inverse_scores,
     inverse_unstructured as inverse_unstructured,
     magnitude_scores as magnitude_scores,
@@ -99,8 +99,6 @@ from .diagnostics.curvature import (
 from .diagnostics.landscape import (
     loss_slice as loss_slice,
     loss_surface as loss_surface,
-)
-from .diagnostics.flatness import (
     perturbation_flatness as perturbation_flatness,
 )
 from .diagnostics.spectra import (
@@ -108,38 +106,19 @@ from .diagnostics.spectra import (
 )
 from .diagnostics.attribution import (
     shap_values as shap_values,
-)
-from .diagnostics.agreement import (
     rank_agreement as rank_agreement,
 )
-from .diagnostics.approximation import (
+from .diagnostics.closeness import (
     removal_bound as removal_bound,
-)
-from .diagnostics.distance import (
     sup_distance as sup_distance,
 )
-from .evidence.experiments import (
+from .evidence.grid import (
     run_grid as run_grid,
 )
-from .evidence.studies.recipes import (
-    Recipe as Recipe,
-)
-from .evidence.studies.pruning_curves import (
-    LotteryCurve as LotteryCurve,
-    PruningCurve as PruningCurve,
-)
-from .evidence.studies.registry import (
-    studies_of as studies_of,
-)
-from .evidence.tables import (
-    compare as compare,
-    measured as measured,
+from .evidence.statistics import (
     paired_difference as paired_difference,
-    published as published,
     summarise as summarise,
 )
-from .evidence.plots.accuracy import (
+from .evidence.style import (
     use_style as use_style,
 )
-
-__version__: str

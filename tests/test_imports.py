@@ -18,6 +18,7 @@ import causalprune_lib
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "causalprune_lib"
+STUDIES = ROOT / "book" / "causalprune_studies"
 ROOMS = ("nets", "dynamics", "causality", "pruning", "diagnostics", "evidence")
 HEAVY = ("shap", "weightwatcher", "pyhessian", "datasets", "nolds", "statsmodels", "plotly")
 HEAVY += ("torch_pruning", "hessian_eigenthings")
@@ -25,13 +26,17 @@ SLOW = ("pandas", "sklearn", "matplotlib", "scipy", "joblib")
 BUDGET = 0.3  # seconds that `import causalprune_lib` may add to `import torch`
 
 
-def module_name(path: Path) -> str:
-    """causalprune_lib/nets/models.py -> causalprune_lib.nets.models; a package without __init__."""
-    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def files_of(package: Path) -> dict[str, Path]:
+    """causalprune_lib/nets/models.py as causalprune_lib.nets.models; a package without __init__."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
 
 
-FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+LIBRARY = files_of(PACKAGE)
+FILES = LIBRARY | files_of(STUDIES)
 
 
 def imports_of(module: str, source: str, *, is_package: bool) -> set[str]:
@@ -47,7 +52,7 @@ def imports_of(module: str, source: str, *, is_package: bool) -> set[str]:
             children = {f"{origin}.{alias.name}" for alias in node.names}
             # `from room import file` names files; `from room.file import name` names the file
             found |= (children & FILES.keys()) or {origin}
-    return {name for name in found if name.split(".")[0] == "causalprune_lib"}
+    return {name for name in found if name.split(".")[0] in ("causalprune_lib", STUDIES.name)}
 
 
 EDGES = {
@@ -66,15 +71,15 @@ def test_the_reader_of_imports_sees_every_form():
     source = (
         "import causalprune_lib.nets.models\n"
         "from causalprune_lib.nets import parameters\n"
-        "from . import splits\n"
+        "from . import sources\n"
         "from ..pruning.masks import Masks\n"
         "import os\n"
         "def f():\n    from .training import train\n"
     )
-    assert imports_of("causalprune_lib.nets.datasets", source, is_package=False) == {
+    assert imports_of("causalprune_lib.nets.data", source, is_package=False) == {
         "causalprune_lib.nets.models",
         "causalprune_lib.nets.parameters",
-        "causalprune_lib.nets.splits",
+        "causalprune_lib.nets.sources",
         "causalprune_lib.nets.training",
         "causalprune_lib.pruning.masks",
     }
@@ -99,11 +104,35 @@ def test_a_room_imports_only_from_rooms_above_it():
     assert wrong == []
 
 
+def test_the_library_knows_nothing_of_the_book():
+    wrong = {
+        module: [target for target in EDGES[module] if target.startswith(STUDIES.name)]
+        for module in LIBRARY
+    }
+    assert {module: targets for module, targets in wrong.items() if targets} == {}
+
+
+def chapter_of(module: str) -> int | None:
+    """The chapter that a file of the studies belongs to; None for the shared ones."""
+    found = re.match(rf"{STUDIES.name}\.ch(\d\d)_", module + ".")
+    return int(found.group(1)) if found else None
+
+
+def test_a_chapter_imports_only_shared_files_and_earlier_chapters():
+    wrong = [
+        f"{module} imports {target}"
+        for module, targets in EDGES.items()
+        for target in targets
+        if chapter_of(target) is not None and (chapter_of(module) or 0) < chapter_of(target)
+    ]
+    assert wrong == []
+
+
 def test_helpers_of_the_package_know_no_room():
     wrong = [
         f"{module} imports {target}"
         for module, targets in EDGES.items()
-        if room_of(module) is None and module != "causalprune_lib"
+        if module in LIBRARY and room_of(module) is None and module != "causalprune_lib"
         for target in targets
         if room_of(target) is not None
     ]
@@ -196,7 +225,7 @@ def test_import_loads_nothing_slow(front_door):
 def test_heavy_libraries_are_imported_where_they_are_used():
     code = (
         "import importlib, json, sys\n"
-        f"for name in {sorted(FILES)!r}: importlib.import_module(name)\n"
+        f"for name in {sorted(LIBRARY)!r}: importlib.import_module(name)\n"
         "print(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
     )
     assert set(in_a_new_process(code)).isdisjoint(HEAVY)

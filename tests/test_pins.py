@@ -21,7 +21,12 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 PYTHONS = ("3.11", "3.12", "3.13")
-OURS = {"causalprune_lib", "pipeline", "retarget"}  # importable names that are no distribution
+OURS = {
+    "causalprune_lib",
+    "causalprune_studies",
+    "pipeline",
+    "retarget",
+}  # importable names that are no distribution
 
 PINS = [
     Requirement(line.split(" #")[0])

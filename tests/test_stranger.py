@@ -22,14 +22,14 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "causalprune_lib"
+PACKAGES = ("causalprune_lib", "book/causalprune_studies")
 NOTEBOOK = "01-what-a-network-can-lose"
 INSTALL = re.compile(r"(causalprune-lib\[[a-z,]+\] @ )git\+https://[^\s\"]+")
 NOT_LENT = re.compile(r"(?i)causalprune|__editable__|pip($|-)|wheel($|-)|__pycache__|.*\.pth$")
 WHERE = """
-import json, torch, causalprune_lib
+import json, torch, causalprune_lib, causalprune_studies
 from importlib.resources import files
-tables = sorted(p.name for p in (files("causalprune_lib") / "evidence/published").iterdir())
+tables = sorted(p.name for p in (files("causalprune_studies") / "rows/published").iterdir())
 told = {"library": causalprune_lib.__file__, "torch": torch.__version__, "tables": tables}
 print(json.dumps(told))
 """
@@ -51,7 +51,8 @@ def wheel(tmp_path_factory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     left_out = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(PACKAGE, source / PACKAGE.name, ignore=left_out)
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, source / package, ignore=left_out)
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist"]
     run(*command, cwd=source, env=dict(os.environ))
     (built,) = (source / "dist").iterdir()
@@ -95,8 +96,9 @@ def test_the_wheel_holds_the_whole_library_and_nothing_else(wheel):
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
         licences = [name for name in archive.namelist() if name.endswith("licenses/LICENSE")]
     source = {
-        path.relative_to(ROOT).as_posix()
-        for path in PACKAGE.rglob("*")
+        path.relative_to((ROOT / package).parent).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
         if path.suffix in {".py", ".pyi", ".typed", ".csv", ".md"}
     }
     assert packed == source
@@ -142,4 +144,6 @@ def test_a_notebook_installs_the_library_and_runs(wheel, stranger, tmp_path):
             sys.executable, "-c", "import torch; print(torch.__version__)", cwd=empty, env=env
         ).strip()
     )
-    assert told["tables"] == sorted(p.name for p in (PACKAGE / "evidence/published").iterdir())
+    assert told["tables"] == sorted(
+        p.name for p in (ROOT / PACKAGES[1] / "rows/published").iterdir()
+    )

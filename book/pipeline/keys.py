@@ -91,11 +91,14 @@ def device(profile: str) -> str:
 def shared_part(layout: Layout, profile: str) -> dict:
     """What the keys of all notebooks have in common."""
     library = layout.root / "causalprune_lib"
+    studies = layout.root / "book" / "causalprune_studies"
     return {
         "scheme": SCHEME,
         "profile": profile,
         "library": digest_of_files(list(library.rglob("*.py")), library),
-        "evidence": digest_of_files(list((library / "evidence").rglob("*.csv")), library),
+        "studies": digest_of_files(
+            [p for kind in ("*.py", "*.csv") for p in studies.rglob(kind)], studies
+        ),
         "versions": versions(layout),
         "data": data_source(),
         "device": device(profile),

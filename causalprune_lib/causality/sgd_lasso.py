@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from causalprune_lib._validation import check_finite, check_int, check_positive, check_shape
-from causalprune_lib.causality.columns import as_columns
+from causalprune_lib.causality.solver import as_columns
 
 CLIP = 1e12
 

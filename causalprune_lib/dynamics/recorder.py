@@ -4,31 +4,343 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.optimizer import Optimizer
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.optimizer import (
+    Optimizer,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 
+from causalprune_lib._memory import Bytes, check_room
 from causalprune_lib._validation import check_choice, check_fraction, check_int
-from causalprune_lib.dynamics.listening import StepListener, WeightReader
-from causalprune_lib.dynamics.losses import StepLosses, as_number
-from causalprune_lib.dynamics.probes import undisturbed
-from causalprune_lib.dynamics.room import Bytes, check_room
-from causalprune_lib.dynamics.rows import DiskRows, MemoryRows
-from causalprune_lib.dynamics.storage import (
+from causalprune_lib.dynamics.trajectory import (
+    DiskRows,
+    MemoryRows,
     Stored,
+    Trajectory,
     check_index,
     prepare_folder,
     recording_bytes,
     start_folder,
     write_meta,
 )
-from causalprune_lib.dynamics.trajectory import Trajectory
 from causalprune_lib.nets.parameters import ParameterLayout
+
+# ---- probes: Looking at a network in mid-training without leaving a trace.
+
+
+@contextmanager
+def undisturbed(model: nn.Module, *, batch_statistics: bool = True) -> Iterator[nn.Module]:
+    """Switch the noise of `model` off for a block, and leave no trace in it afterwards.
+
+    Within the block every module is in evaluation mode, so dropout passes everything. No gradient
+    is taken and autocast is off, so that two calls differ in nothing but the weights. Afterwards
+    each module is back in its own mode, and running statistics and the states of torch's random
+    generators are as they were, also when the block raises.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network to look at.
+    batch_statistics : bool
+        How batch normalisation works in the block. True: by the statistics of the batch, which is
+        the function that a training step descends (a frozen layer, in evaluation mode, keeps its
+        running statistics). False: by the running statistics, which is the network as it is used.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout(0.5))
+    >>> x = torch.randn(8, 2)
+    >>> with undisturbed(model):
+    ...     same = torch.equal(model(x), model(x))
+    >>> same, model.training, model[1].num_batches_tracked.item()
+    (True, True, 0)
+    """
+    modules = list(model.modules())
+    modes = [module.training for module in modules]
+    norms = [
+        (module, module.running_mean, module.running_var)
+        for module in modules
+        if batch_statistics and isinstance(module, _BatchNorm) and module.training
+    ]
+    devices = {parameter.device for parameter in model.parameters()} - {torch.device("cpu")}
+    kind = next(iter(devices)).type if devices else "cpu"
+    forked = {"devices": sorted(d.index or 0 for d in devices)}
+    if devices:
+        forked["device_type"] = kind
+    try:
+        for module in modules:
+            module.training = False
+        for module, _, _ in norms:  # without running statistics a layer uses those of the batch
+            module.running_mean = module.running_var = None
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(**forked),
+            torch.autocast(kind, enabled=False),
+        ):
+            yield model
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+        for module, mean, variance in norms:
+            module.running_mean, module.running_var = mean, variance
+
+
+# ---- listening: Hearing the steps of optimizers, and reading the weights that they move.
+
+
+class WeightReader:
+    """Copies the chosen weights of a model into a row, straight from where they are.
+
+    A pruned tensor (`torch.nn.utils.prune`) is read as the network uses it: `weight_orig` times
+    `weight_mask`. Masks may be applied or removed between two reads.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network to read.
+    layout : ParameterLayout
+        Where each weight stands in the flat order.
+    index : array (P,) of int, optional
+        Increasing flat indices of the weights to read; default all.
+    """
+
+    def __init__(
+        self, model: nn.Module, layout: ParameterLayout, index: np.ndarray | None = None
+    ) -> None:
+        self._slots = []  # (owning module, attribute, place in the row, positions in the tensor)
+        for name in layout.names:
+            owner, _, leaf = name.rpartition(".")
+            span, inside = layout.span(name), None
+            if index is not None:
+                low, high = np.searchsorted(index, [span.start, span.stop])
+                inside = torch.from_numpy(index[low:high] - span.start)
+                span = slice(int(low), int(high))
+            if span.stop > span.start:
+                self._slots.append((model.get_submodule(owner), leaf, span, inside))
+        for values, _ in self._tensors():
+            if not values.is_floating_point():
+                raise TypeError(f"weights must be floating point; got a tensor of {values.dtype}.")
+
+    def _tensors(self) -> list[tuple[nn.Parameter, torch.Tensor | None]]:
+        found = []
+        for owner, leaf, _, _ in self._slots:
+            mask = getattr(owner, f"{leaf}_mask", None)
+            found.append((getattr(owner, leaf if mask is None else f"{leaf}_orig"), mask))
+        return found
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The trainable tensors that hold the weights which are read."""
+        return [values for values, _ in self._tensors()]
+
+    @torch.no_grad()
+    def read_into(self, row: torch.Tensor) -> None:
+        """Write the weights into `row` (P,), which may lie on another device."""
+        for (values, mask), (_, _, place, inside) in zip(self._tensors(), self._slots, strict=True):
+            target = row[place]
+            if inside is None:
+                target = target.view(values.shape)
+            else:
+                inside = inside.to(values.device)
+                values = torch.take(values, inside)
+                mask = None if mask is None else torch.take(mask, inside)
+            target.copy_(values if mask is None else values * mask)
+
+
+class StepListener:
+    """Calls `on_step` after each step of an optimizer that holds one of the weights read.
+
+    A step is one call of `step()` that comes to its end. A call that raises is none, and neither
+    is one that a gradient scaler made do nothing, because of an infinite gradient. An optimizer
+    that wraps another makes one step, not two.
+
+    Parameters
+    ----------
+    reader : WeightReader
+        Names the parameters whose optimizers count.
+    on_step : callable
+        Called without arguments when a step has ended.
+    optimizer : torch.optim.Optimizer, optional
+        Count the steps of this one only.
+
+    Attributes
+    ----------
+    begun : int
+        How many steps have begun, ended or not.
+    """
+
+    def __init__(
+        self,
+        reader: WeightReader,
+        on_step: Callable[[], None],
+        *,
+        optimizer: Optimizer | None = None,
+    ) -> None:
+        self._reader, self._on_step, self._only = reader, on_step, optimizer
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self._open: list[Optimizer] = []  # optimizers whose step() is running, outermost first
+        self.begun = 0
+
+    @property
+    def inside(self) -> bool:
+        """Whether a step is running now, so that a closure may be the caller."""
+        return bool(self._open)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._handles = [
+            register_optimizer_step_pre_hook(self._before),
+            register_optimizer_step_post_hook(self._after),
+        ]
+
+    def stop(self) -> None:
+        """Stop listening; the hooks are gone afterwards."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def _concerns(self, optimizer: Optimizer) -> bool:
+        if self._only is not None:
+            return optimizer is self._only
+        read = {id(parameter) for parameter in self._reader.parameters()}
+        return any(id(p) in read for group in optimizer.param_groups for p in group["params"])
+
+    def _before(self, optimizer: Optimizer, *_: object) -> None:
+        if not self._concerns(optimizer):
+            return
+        self._forget(optimizer)  # its last step raised, if it is still there
+        while self._open and not _is_running(self._open[-1]):
+            self._open.pop()
+        if not self._open:
+            self.begun += 1
+        self._open.append(optimizer)
+
+    def _after(self, optimizer: Optimizer, *_: object) -> None:
+        if not any(optimizer is other for other in self._open):
+            return
+        self._forget(optimizer)
+        skipped = getattr(optimizer, "found_inf", None)  # set by a scaler of a fused optimizer
+        if not self._open and not (skipped is not None and bool(skipped)):
+            self._on_step()
+
+    def _forget(self, optimizer: Optimizer) -> None:
+        for position, other in enumerate(self._open):
+            if other is optimizer:
+                del self._open[position:]
+                return
+
+
+def _is_running(optimizer: Optimizer) -> bool:
+    """Whether a method of `optimizer` is on the call stack: it may have raised and been caught."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_locals.get("self") is optimizer:
+            return True
+        frame = frame.f_back
+    return False
+
+
+# ---- losses: The loss of each step's batch, before and after the step: logged by the loop, or me
+
+
+class StepLosses:
+    """Keeps the loss that belongs to the coming step, until that step has been made.
+
+    A closure may run many times within one step, and only its first run sees the weights before
+    the step: what it announces or logs later in the same step is left out.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network whose loss is measured.
+    listener : StepListener
+        Knows whether a step is running.
+    probe : callable, optional
+        `probe(model, *batch) -> loss`.
+    reuse : bool
+        Measure the loss after the step only; the one before is logged.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        listener: StepListener,
+        probe: Callable[..., torch.Tensor] | None = None,
+        *,
+        reuse: bool = False,
+    ) -> None:
+        if reuse and probe is None:
+            raise ValueError("reuse_loss needs a probe; got none.")
+        self._model, self._listener, self._probe, self._reuse = model, listener, probe, reuse
+        self._loss, self._batch = math.nan, None
+        self._seen: dict[str, int] = {}  # how many steps had begun when a batch or loss last came
+
+    def announce(self, batch: tuple, *, due: bool) -> None:
+        """Take the batch of the coming step, and measure its loss now if that step is `due`."""
+        if self._probe is None:
+            raise RuntimeError("batch(...) needs a probe; pass probe= to the recorder.")
+        if self._early("batch"):
+            self._batch = batch
+            if not self._reuse:
+                self._loss = self._measure(batch) if due else math.nan
+
+    def log(self, loss: object) -> None:
+        """Take the loss of the coming step as the loop computed it."""
+        if self._probe is not None and not self._reuse:
+            raise ValueError(
+                "loss must not be logged where a probe measures it; got both. With "
+                "reuse_loss=True the probe measures the loss after the step only."
+            )
+        if "loss" not in self._seen and self._listener.begun > self._listener.inside:
+            warnings.warn(
+                "The first loss came after the first step and is booked for the coming one. "
+                'If it belongs to the step just made, pass step="last".',
+                stacklevel=3,
+            )
+        if self._early("loss"):
+            self._loss = as_number("loss", loss)
+
+    def take(self, *, due: bool) -> tuple[float, float]:
+        """Loss before and after the step that has just been made; NaN where it is not known.
+
+        Raises
+        ------
+        RuntimeError
+            There is a probe, and no batch has ever been announced.
+        """
+        if self._probe is not None and "batch" not in self._seen:
+            raise RuntimeError("probe needs recorder.batch(...) before each step; none has come.")
+        loss, batch = self._loss, self._batch
+        self._loss, self._batch = math.nan, None
+        return loss, self._measure(batch) if due and batch is not None else math.nan
+
+    def _early(self, what: str) -> bool:
+        early = not self._listener.inside or self._seen.get(what) != self._listener.begun
+        self._seen[what] = self._listener.begun
+        return early
+
+    def _measure(self, batch: tuple) -> float:
+        with undisturbed(self._model):
+            return as_number("probe", self._probe(self._model, *batch))
+
+
+def as_number(name: str, value: object) -> float:
+    """A float from a number or from a tensor of one element."""
+    try:
+        return float(value.detach() if isinstance(value, torch.Tensor) else value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must give one number; got {value!r}.") from error
+
+
+# ---- recorder: Recording the weights of a network while any PyTorch loop trains it.
 
 
 class TrajectoryRecorder:

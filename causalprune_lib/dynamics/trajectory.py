@@ -8,26 +8,374 @@ to `loss_before[t + 1]` and `loss_after[t + 1]`. `recorder` makes trajectories f
 
 from __future__ import annotations
 
+import errno
+import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from causalprune_lib._files import replacing
+from causalprune_lib._memory import Bytes, available_disk, check_room
 from causalprune_lib._validation import check_int, check_shape
-from causalprune_lib.dynamics.room import Bytes
-from causalprune_lib.dynamics.rows import COLUMNS
-from causalprune_lib.dynamics.storage import (
-    Stored,
-    as_array,
-    check_index,
-    read_folder,
-    write_folder,
-)
 from causalprune_lib.nets.parameters import ParameterLayout
+
+# ---- rows: Rows of weights that grow while a network trains: in memory, or in a folder on disk.
+
+
+COLUMNS = np.dtype(
+    [("step", "<i8"), ("loss_before", "<f8"), ("loss_after", "<f8"), ("error", "<f8")]
+)
+
+
+HEADER_BYTES = 256  # of every file written here, whatever its length
+
+
+BLOCK_BYTES = 64 * 2**20
+
+
+class MemoryRows:
+    """Rows in blocks of memory; one block where the number of rows was announced."""
+
+    def __init__(self, width: int, dtype: np.dtype, rows: int | None = None) -> None:
+        self._width, self._dtype = width, np.dtype(dtype)
+        self._blocks: list[np.ndarray] = []
+        self._free = 0  # rows of the last block that are not yet used
+        self._columns: list[tuple[float, ...]] = []
+        self._row_bytes = width * self._dtype.itemsize
+        self._add_block(rows or max(1, BLOCK_BYTES // self._row_bytes))
+
+    def _add_block(self, rows: int) -> None:
+        self._blocks.append(np.empty((rows, self._width), self._dtype))
+        self._free = rows
+
+    def next_row(self) -> np.ndarray:
+        """The row (P,) to fill before `commit`; filling it again before that is harmless."""
+        if not self._free:
+            rows = max(1, BLOCK_BYTES // self._row_bytes)
+            check_room("Recording more steps than announced", rows * self._row_bytes, None)
+            self._add_block(rows)
+        return self._blocks[-1][-self._free]
+
+    def commit(self, step: int, loss_before: float, loss_after: float, error: float) -> None:
+        """Make the filled row count."""
+        self._columns.append((step, loss_before, loss_after, error))
+        self._free -= 1
+
+    def amend(self, column: str, value: float) -> None:
+        """Set `column` of the last row."""
+        last = list(self._columns[-1])
+        last[COLUMNS.names.index(column)] = value
+        self._columns[-1] = tuple(last)
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (T, P) and columns (T,). Blocks are joined once, each let go as it is copied."""
+        rows = len(self._columns)
+        if len(self._blocks) > 1:
+            joined, at = np.empty((rows, self._width), self._dtype), 0
+            while self._blocks:
+                block = self._blocks.pop(0)[: rows - at]
+                joined[at : at + len(block)] = block
+                at += len(block)
+            self._blocks, self._free = [joined], 0
+        return self._blocks[0][:rows], np.array(self._columns, dtype=COLUMNS)
+
+    def close(self) -> None:
+        """Nothing to close in memory."""
+
+
+class DiskRows:
+    """Rows in the folder `path`, through one row of memory."""
+
+    def __init__(self, path: Path, width: int, dtype: np.dtype) -> None:
+        self._row = np.empty(width, dtype)
+        self._weights = GrowingNpy(path / "weights.npy", self._row.dtype, (width,))
+        self._columns = GrowingNpy(path / "columns.npy", COLUMNS, ())
+
+    def next_row(self) -> np.ndarray:
+        """The row (P,) to fill before `commit`."""
+        return self._row
+
+    def commit(self, step: int, loss_before: float, loss_after: float, error: float) -> None:
+        """Write the filled row, then the record that makes it count."""
+        rows = self._columns.rows
+        self._weights.write(rows, memoryview(self._row).cast("B"))
+        record = np.array((step, loss_before, loss_after, error), dtype=COLUMNS)
+        self._columns.write(rows, record.tobytes())
+
+    def amend(self, column: str, value: float) -> None:
+        """Set `column` of the last row."""
+        self._columns.patch(COLUMNS.fields[column][1], np.float64(value).astype("<f8").tobytes())
+
+    def close(self) -> None:
+        """Bring the data to the disk and close the files."""
+        try:
+            self._weights.close()
+        finally:
+            self._columns.close()
+
+
+class GrowingNpy:
+    """A `.npy` file that is whole after every row, because its header is rewritten each time.
+
+    Room on the disk is reserved some rows ahead where the system can do that, which makes writing
+    several times faster. `close` gives back what was not used.
+    """
+
+    def __init__(self, path: Path, dtype: np.dtype, tail: tuple[int, ...]) -> None:
+        self._path, self._dtype, self._tail = path, dtype, tail
+        self._row_bytes = dtype.itemsize * int(np.prod(tail, dtype=np.int64))
+        self._file = path.open("xb", buffering=0)
+        self.rows = 0
+        self._reserved = HEADER_BYTES if tail and hasattr(os, "posix_fallocate") else math.inf
+        self._put(0, self._header())
+
+    def _header(self) -> bytes:
+        descr = np.lib.format.dtype_to_descr(self._dtype)
+        shape = (self.rows, *self._tail)
+        text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
+        body = text.encode("latin1").ljust(HEADER_BYTES - 11) + b"\n"
+        return b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body
+
+    def _reserve(self, end: int) -> None:
+        if end > self._reserved:
+            ahead = self._row_bytes * max(1, min(16, BLOCK_BYTES // self._row_bytes))
+            try:
+                os.posix_fallocate(self._file.fileno(), self._reserved, ahead)
+                self._reserved += ahead
+            except OSError:  # cannot reserve here, or not that much: then write without
+                self._reserved = math.inf
+
+    def _put(self, offset: int, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        try:
+            self._file.seek(offset)
+            while view:  # a raw write may take less than it is given
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise OSError(
+                errno.ENOSPC,
+                f"The disk of {self._path} is full: a row needs {Bytes(self._row_bytes)} and "
+                f"{available_disk(self._path)} are available. The {self.rows} rows written so far "
+                "are whole and readable.",
+            ) from error
+
+    def write(self, row: int, data: bytes | memoryview) -> None:
+        """Write one row, then the header that counts it."""
+        offset = HEADER_BYTES + row * self._row_bytes
+        self._reserve(offset + self._row_bytes)
+        self._put(offset, data)
+        self.rows = row + 1
+        self._put(0, self._header())
+
+    def patch(self, offset: int, data: bytes) -> None:
+        """Overwrite part of the last row, from `offset` bytes into it."""
+        self._put(HEADER_BYTES + (self.rows - 1) * self._row_bytes + offset, data)
+
+    def close(self) -> None:
+        """Bring the data to the disk and close the file."""
+        with self._file:
+            self._file.truncate(HEADER_BYTES + self.rows * self._row_bytes)
+            os.fsync(self._file.fileno())
+
+
+# ---- storage: The folder in which a recording lives, and the rules for writing to it and reading
+
+
+FILES = ("meta.json", "columns.npy", "weights.npy", "index.npy")
+
+
+FORMAT, VERSION = "causalprune trajectory", 1
+
+
+class Stored(NamedTuple):
+    """What a folder holds: weights (T, P), columns (T,), index (P,) or None for every weight."""
+
+    weights: np.ndarray
+    columns: np.ndarray
+    index: np.ndarray | None
+    layout: ParameterLayout
+    complete: bool
+
+
+def recording_bytes(rows: int, width: int, dtype: np.dtype, *, indexed: bool = False) -> Bytes:
+    """Bytes of `rows` rows of `width` weights, with their columns, headers and index."""
+    row = width * np.dtype(dtype).itemsize + COLUMNS.itemsize
+    return Bytes(rows * row + 2 * HEADER_BYTES + (8 * width + HEADER_BYTES) * indexed)
+
+
+def prepare_folder(path: Path, *, overwrite: bool) -> int:
+    """Check that a recording may be written to `path`; return the bytes an old one there holds.
+
+    Raises
+    ------
+    FileExistsError
+        A recording is at `path` and `overwrite` is false, or something that is not a recording
+        is there, which is never replaced.
+    """
+    if not path.exists():
+        return 0
+    entries = list(path.iterdir()) if path.is_dir() else [path]
+    if any(entry.name not in FILES for entry in entries) or not path.is_dir():
+        raise FileExistsError(
+            f"path must be new or hold nothing but a recording; {path} holds something else."
+        )
+    if entries and not overwrite:
+        raise FileExistsError(
+            f"path must be new; {path} holds a recording. Pass overwrite=True to replace it."
+        )
+    return sum(entry.stat().st_size for entry in entries)
+
+
+def start_folder(
+    path: Path, layout: ParameterLayout, dtype: np.dtype, index: np.ndarray | None
+) -> None:
+    """Make the folder with its meta.json and index.npy, in place of the files of an old recording.
+
+    The old meta.json goes first: a folder without one is never taken for a recording.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (path / name).unlink(missing_ok=True)
+    if index is not None:
+        np.save(path / "index.npy", index)
+    write_meta(path, layout, dtype, index, rows=None)
+
+
+def write_meta(
+    path: Path,
+    layout: ParameterLayout,
+    dtype: np.dtype,
+    index: np.ndarray | None,
+    *,
+    rows: int | None,
+) -> None:
+    """Write meta.json in one move; `rows` is the final count, None while a recording runs."""
+    meta = {
+        "format": FORMAT,
+        "version": VERSION,
+        "complete": rows is not None,
+        "rows": rows,
+        "dtype": np.dtype(dtype).str,
+        "weights": layout.size if index is None else len(index),
+        "subset": index is not None,
+        "layout": {"names": layout.names, "shapes": [list(shape) for shape in layout.shapes]},
+    }
+    with replacing(path / "meta.json") as draft:
+        draft.write_text(json.dumps(meta, indent=1) + "\n")
+
+
+def write_folder(path: Path, stored: Stored, *, overwrite: bool) -> None:
+    """Write a whole recording to `path`, row by row.
+
+    Raises
+    ------
+    FileExistsError
+        As `prepare_folder`.
+    OSError
+        The disk has too little room; nothing has been written then.
+    """
+    (rows, width), dtype = stored.weights.shape, stored.weights.dtype
+    freed = prepare_folder(path, overwrite=overwrite)
+    needed = recording_bytes(rows, width, dtype, indexed=stored.index is not None)
+    check_room(f"A trajectory of {rows} rows", needed, path, freed=freed)
+    start_folder(path, stored.layout, dtype, stored.index)
+    target = DiskRows(path, width, dtype)
+    try:
+        for weights, columns in zip(stored.weights, stored.columns, strict=True):
+            target.next_row()[...] = weights
+            target.commit(*columns.tolist())
+    finally:
+        target.close()
+    if stored.complete:
+        write_meta(path, stored.layout, dtype, stored.index, rows=rows)
+
+
+def read_folder(path: Path) -> Stored:
+    """Open the recording at `path`, as far as its rows are whole.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no recording at `path`.
+    ValueError
+        A file is damaged, or holds fewer rows than meta.json promises, or no row at all.
+    """
+    try:
+        meta = json.loads((path / "meta.json").read_text())
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"path must hold a recording; there is no meta.json in {path}."
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path / 'meta.json'} is damaged: {error}.") from error
+    if not isinstance(meta, dict) or (meta.get("format"), meta.get("version")) != (FORMAT, VERSION):
+        raise ValueError(f"{path / 'meta.json'} must say {FORMAT!r}, version {VERSION}.")
+    try:
+        names, shapes = meta["layout"]["names"], meta["layout"]["shapes"]
+        layout = ParameterLayout(tuple(names), tuple(torch.Size(shape) for shape in shapes))
+        dtype, width, promised = np.dtype(meta["dtype"]), int(meta["weights"]), meta["rows"]
+        subset, complete = bool(meta["subset"]), bool(meta["complete"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path / 'meta.json'} is damaged: {error!r}.") from error
+    whole = {
+        "columns.npy": _whole_rows(path / "columns.npy", COLUMNS.itemsize),
+        "weights.npy": _whole_rows(path / "weights.npy", width * dtype.itemsize),
+    }
+    rows = min(whole.values())
+    if rows < (promised or 1):
+        short = min(whole, key=whole.__getitem__)
+        raise ValueError(
+            f"{path / short} must hold {promised or 'at least 1'} rows; {rows} are whole."
+        )
+    rows, offset = promised or rows, HEADER_BYTES
+    weights = np.memmap(path / "weights.npy", dtype, "r", offset=offset, shape=(rows, width))
+    columns = np.fromfile(path / "columns.npy", COLUMNS, count=rows, offset=offset)
+    index = np.load(path / "index.npy") if subset else None
+    return Stored(weights, columns, index, layout, complete)
+
+
+def _whole_rows(path: Path, row_bytes: int) -> int:
+    size = path.stat().st_size if path.exists() else 0
+    return max(0, size - HEADER_BYTES) // row_bytes
+
+
+def check_index(name: str, values: object, size: int) -> np.ndarray:
+    """Return `values` as flat indices (P,) of int64 if they increase strictly within 0..size-1."""
+    index = as_array(values)
+    if index.ndim != 1 or index.dtype.kind not in "iu" or len(index) == 0:
+        raise TypeError(
+            f"{name} must be one or more whole numbers, the flat indices of weights; got "
+            f"shape {index.shape} of {index.dtype}."
+        )
+    index = index.astype(np.int64)
+    if (np.diff(index) <= 0).any():
+        raise ValueError(f"{name} must increase without repeats, as `sorted(set(...))` gives them.")
+    if index[0] < 0 or index[-1] >= size:
+        raise ValueError(
+            f"{name} must lie in 0..{size - 1}, the weights of the model; got {index[0]}.."
+            f"{index[-1]}."
+        )
+    return index
+
+
+def as_array(values: object) -> np.ndarray:
+    """A NumPy array from a tensor of any device, an array or a list."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+    return np.asarray(values)
+
+
+# ---- trajectory: A recorded walk of a network's weights through training.
+
 
 CHUNK_BYTES = 64 * 2**20
 

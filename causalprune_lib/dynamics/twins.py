@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from causalprune_lib._validation import check_choice, check_int, check_positive
-from causalprune_lib.dynamics.sgd_map import Batch, Loss, SGDMap, as_batches
+from causalprune_lib.dynamics.tangent import Batch, Loss, SGDMap, as_batches
 from causalprune_lib.nets.parameters import ParameterLayout
 
 

@@ -16,13 +16,35 @@ from pathlib import Path
 import pandas as pd
 
 from causalprune_lib._files import replacing
-from causalprune_lib.evidence.cells import KEY_COLUMNS, RESERVED, RUN_COLUMNS
+from causalprune_lib.evidence.provenance import (
+    CODE_COLUMNS,
+    MACHINE_COLUMNS,
+)
+
+KEY_COLUMNS = ("spec", "seed", "metric", "value", "error")
+
+
+RUN_COLUMNS = ("seconds", "started", *MACHINE_COLUMNS, *CODE_COLUMNS, "cell")
+
+
+RESERVED = frozenset(KEY_COLUMNS + RUN_COLUMNS)
+
 
 Row = dict[str, str]
+
+
 TEXT_COLUMNS = ("spec", "metric", "error", "started", "device", "cpu", "platform", "python")
+
+
 TEXT_COLUMNS += ("torch", "numpy", "causalprune_lib", "commit", "cell")
+
+
 FLOAT_COLUMNS = ("value", "seconds")
+
+
 WHOLE = re.compile(r"-?\d+")
+
+
 NUMBER = re.compile(r"-?(\d+\.?\d*(e[+-]?\d+)?|inf|Infinity)", re.IGNORECASE)
 
 

@@ -20,7 +20,11 @@ import torch
 from causalprune_lib import __version__
 
 CODE_COLUMNS = ("causalprune_lib", "commit", "dirty")
+
+
 MACHINE_COLUMNS = ("device", "threads", "cpu", "platform", "python", "torch", "numpy")
+
+
 PACKAGE = Path(__file__).resolve().parent.parent
 
 

@@ -13,32 +13,309 @@ each forward pass. The gradient passes through the product, and whatever an opti
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.nn.utils import prune
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from causalprune_lib._validation import check_choice
+from causalprune_lib._files import replacing
+from causalprune_lib._validation import check_choice, check_shape
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.pruning.maskset import Masks
-from causalprune_lib.pruning.overlap import jaccard, overlap_table
-from causalprune_lib.pruning.selection import LayerCollapseWarning, masks_from_scores
 
-__all__ = [
-    "LayerCollapseWarning",
-    "Masks",
-    "apply_masks",
-    "clone_model",
-    "hold_masks",
-    "jaccard",
-    "masks_from_scores",
-    "masks_of",
-    "overlap_table",
-    "remove_masks",
-]
+# ---- maskset: `Masks`: which weights of a network are kept, layer by layer.
+
+
+FORMAT = "causalprune masks 1"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Masks(Mapping[str, torch.Tensor]):
+    """A frozen mapping from parameter names to boolean tensors, True = keep.
+
+    Parameters
+    ----------
+    keep : mapping of str to bool tensor
+        One tensor per layer, of the shape of its weight. The tensors are copied.
+
+    Raises
+    ------
+    TypeError
+        If a value is not a boolean tensor. A mask of ones and zeros becomes one by `mask != 0`.
+    ValueError
+        If `keep` is empty.
+
+    Examples
+    --------
+    >>> masks = Masks({"fc.weight": torch.tensor([[True, False], [False, False]])})
+    >>> masks
+    Masks(layers=1, weights=4, kept=1, amount=0.7500)
+    >>> masks.counts()
+           layer  weights  kept  density
+    0  fc.weight        4     1     0.25
+    """
+
+    keep: Mapping[str, torch.Tensor]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.keep, Mapping):
+            raise TypeError(
+                f"keep must be a mapping from names to tensors; got {type(self.keep).__name__}."
+            )
+        if not self.keep:
+            raise ValueError("keep must hold at least one layer; got an empty mapping.")
+        for name, mask in self.keep.items():
+            kind = mask.dtype if isinstance(mask, torch.Tensor) else type(mask).__name__
+            if kind != torch.bool:
+                raise TypeError(
+                    f"keep[{name!r}] must be a tensor of dtype torch.bool, True = keep (write "
+                    f"mask != 0 for a mask of ones and zeros); got {kind}."
+                )
+        copies = {name: mask.detach().clone() for name, mask in self.keep.items()}
+        object.__setattr__(self, "keep", copies)
+
+    @classmethod
+    def from_flat(cls, layout: ParameterLayout, flat: torch.Tensor) -> Masks:
+        """Masks from one boolean vector (P,), True = keep, in the order of `layout`."""
+        check_shape("flat", flat, (layout.size,))
+        return cls(layout.unflatten(flat))
+
+    @classmethod
+    def from_indices(cls, layout: ParameterLayout, pruned_indices: Iterable[int]) -> Masks:
+        """Masks that prune the weights numbered `pruned_indices` (from 0) and keep all others."""
+        pruned = torch.as_tensor(list(pruned_indices))
+        if pruned.numel() and (pruned.ndim != 1 or pruned.is_floating_point()):
+            raise TypeError("pruned_indices must be whole numbers in one flat sequence.")
+        pruned = pruned.long()
+        outside = pruned[(pruned < 0) | (pruned >= layout.size)]
+        if outside.numel():
+            raise ValueError(
+                f"pruned_indices must be in 0..{layout.size - 1}; got {int(outside[0])}."
+            )
+        if pruned.unique().numel() < pruned.numel():
+            raise ValueError("pruned_indices must be distinct; got an index more than once.")
+        flat = torch.ones(layout.size, dtype=torch.bool)
+        flat[pruned] = False
+        return cls.from_flat(layout, flat)
+
+    @cached_property
+    def layout(self) -> ParameterLayout:
+        """Names, shapes and flat positions of these layers."""
+        return ParameterLayout(tuple(self.keep), tuple(mask.shape for mask in self.keep.values()))
+
+    @property
+    def n(self) -> int:
+        """P, the number of weights, kept or not."""
+        return self.layout.size
+
+    @cached_property
+    def n_kept(self) -> int:
+        """The number of weights kept."""
+        return sum(int(mask.sum()) for mask in self.keep.values())
+
+    @property
+    def amount(self) -> float:
+        """The fraction of weights that is pruned, in [0, 1]."""
+        return (self.n - self.n_kept) / self.n
+
+    def counts(self) -> pd.DataFrame:
+        """One row per layer: `layer`, `weights`, `kept`, `density` = kept / weights."""
+        kept = [int(mask.sum()) for mask in self.keep.values()]
+        frame = pd.DataFrame(
+            {"layer": list(self.keep), "weights": list(self.layout.sizes), "kept": kept}
+        )
+        frame["density"] = frame["kept"] / frame["weights"]
+        return frame
+
+    def empty_layers(self) -> tuple[str, ...]:
+        """Names of the layers of which no weight is kept: no signal passes through them."""
+        return tuple(name for name, mask in self.keep.items() if not bool(mask.any()))
+
+    def flat(self, layout: ParameterLayout | None = None) -> torch.Tensor:
+        """One boolean vector (P,), in the order of `layout` (default: of these masks).
+
+        Raises
+        ------
+        ValueError
+            If `layout` has other names or shapes than these masks.
+        """
+        layout = layout or self.layout
+        for name in self.keep:
+            check_choice("layer", name, layout.names)
+        return layout.flatten(self.keep)
+
+    def to(self, device: torch.device | str) -> Masks:
+        """The same masks on another device."""
+        return Masks({name: mask.to(device) for name, mask in self.keep.items()})
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the masks to `path`, one bit per weight, as a NumPy .npz archive.
+
+        The file appears whole or not at all.
+        """
+        shapes = [list(shape) for shape in self.layout.shapes]
+        header = json.dumps({"format": FORMAT, "names": list(self.keep), "shapes": shapes})
+        bits = np.packbits(self.to("cpu").flat().numpy())
+        with replacing(path) as draft, draft.open("wb") as stream:
+            np.savez_compressed(stream, header=np.array(header), bits=bits)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Masks:
+        """Read masks that `save` wrote. They come back on the CPU.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged or is not a file of masks.
+        """
+        try:
+            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                header, bits = json.loads(str(archive["header"])), archive["bits"]
+            if header["format"] != FORMAT:
+                raise ValueError(f"its format is {header['format']!r}, not {FORMAT!r}")
+            shapes = tuple(torch.Size(shape) for shape in header["shapes"])
+            layout = ParameterLayout(tuple(header["names"]), shapes)
+            flat = np.unpackbits(bits, count=layout.size).astype(bool)
+            return cls.from_flat(layout, torch.from_numpy(flat))
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(
+                f"path must be a whole file written by Masks.save; got {os.fspath(path)!r}: {error}"
+            ) from error
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.keep[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keep)
+
+    def __len__(self) -> int:
+        return len(self.keep)
+
+    def __and__(self, other: Masks) -> Masks:
+        """Keep what both keep."""
+        if not isinstance(other, Masks):
+            return NotImplemented
+        ours = self.flat()
+        return Masks.from_flat(self.layout, ours & other.flat(self.layout).to(ours.device))
+
+    def __eq__(self, other: object) -> bool:
+        """Equal if the same layers keep the same weights, on whatever device, in any order."""
+        if not isinstance(other, Masks):
+            return NotImplemented
+        if dict(zip(self.keep, self.layout.shapes, strict=True)) != dict(
+            zip(other.keep, other.layout.shapes, strict=True)
+        ):
+            return False
+        return all(torch.equal(m, other[name].to(m.device)) for name, m in self.keep.items())
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        counts = f"layers={len(self)}, weights={self.n}, kept={self.n_kept}"
+        return f"Masks({counts}, amount={self.amount:.4f})"
+
+
+# ---- overlap: How far two masks agree: Jaccard's index and the 2x2 table of the causal pruning p
+
+
+def jaccard(a: Masks, b: Masks, *, of: str = "kept") -> float:
+    """Jaccard's index |A and B| / |A or B| of the sets of weights that two masks keep, or prune.
+
+    Parameters
+    ----------
+    a, b : Masks
+        Over the same layers.
+    of : {"kept", "pruned"}
+        Which weights are compared.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1.0 for equal sets, two empty ones included.
+
+    Raises
+    ------
+    ValueError
+        If the layers of `a` and `b` differ.
+
+    Examples
+    --------
+    >>> a = Masks({"fc": torch.tensor([True, True, False, False])})
+    >>> b = Masks({"fc": torch.tensor([True, False, False, False])})
+    >>> jaccard(a, b), jaccard(a, b, of="pruned")
+    (0.5, 0.6666666666666666)
+    """
+    check_choice("of", of, ["kept", "pruned"])
+    first, second = _flat_pair(a, b)
+    if of == "pruned":
+        first, second = ~first, ~second
+    either = int((first | second).sum())
+    return int((first & second).sum()) / either if either else 1.0
+
+
+def overlap_table(a: Masks, b: Masks, *, names: tuple[str, str] = ("a", "b")) -> pd.DataFrame:
+    """Percentages of weights that both masks prune, one of them prunes, and neither prunes.
+
+    The four entries of each matrix in figure 1(b) of the causal pruning paper: row 0 is pruned by
+    `a` (there: causal pruning), column 0 is pruned by `b` (there: magnitude). So (0, 0) is pruned
+    by both, (0, 1) by `a` only, (1, 0) by `b` only, (1, 1) by neither. They sum to 100.
+
+    If `a` and `b` had nothing to do with each other, entry (0, 0) would be `100 * p * q` for
+    amounts p and q. With p = q = 0.971, a pair in that figure, chance alone gives 94.3.
+
+    Parameters
+    ----------
+    a, b : Masks
+        Over the same layers.
+    names : pair of str
+        What the rows and the columns are called.
+
+    Returns
+    -------
+    DataFrame
+        Rows and columns "pruned" and "kept".
+
+    Raises
+    ------
+    ValueError
+        If the layers of `a` and `b` differ.
+
+    Examples
+    --------
+    >>> a = Masks({"fc": torch.tensor([True, True, False, False])})
+    >>> b = Masks({"fc": torch.tensor([True, False, False, False])})
+    >>> overlap_table(a, b).to_numpy()
+    array([[50.,  0.],
+           [25., 25.]])
+    """
+    first, second = _flat_pair(a, b)
+    n = first.numel()
+    table = [
+        [100 * int((rows & columns).sum()) / n for columns in (~second, second)]
+        for rows in (~first, first)
+    ]
+    labels = ["pruned", "kept"]
+    return pd.DataFrame(
+        table, index=pd.Index(labels, name=names[0]), columns=pd.Index(labels, name=names[1])
+    )
+
+
+def _flat_pair(a: Masks, b: Masks) -> tuple[torch.Tensor, torch.Tensor]:
+    first = a.flat()
+    return first, b.flat(a.layout).to(first.device)
+
+
+# ---- masks: Masks on a model: put on, read, held through training, made permanent.
 
 
 def apply_masks(model: nn.Module, masks: Masks, *, replace: bool = False) -> nn.Module:

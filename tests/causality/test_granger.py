@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causalprune_lib.causality import lagged
+from causalprune_lib.causality import granger as lagged
 from causalprune_lib.causality.granger import granger_test
 
 EPS = np.finfo(float).eps

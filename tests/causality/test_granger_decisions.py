@@ -11,9 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causalprune_lib.causality.decisions import causal_decision
+from causalprune_lib.causality.decisions import benjamini_hochberg, bonferroni, causal_decision
 from causalprune_lib.causality.granger import granger_test
-from causalprune_lib.causality.multiple import benjamini_hochberg, bonferroni
 
 W = 60
 T = np.arange(W)

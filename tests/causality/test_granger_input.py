@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from causalprune_lib.causality.granger import granger_test
-from causalprune_lib.causality.results import min_length
+from causalprune_lib.causality.granger import granger_test, min_length
 
 
 def noise(seed, width, n_series):

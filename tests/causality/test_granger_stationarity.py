@@ -7,9 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from causalprune_lib.causality.differencing import difference_until_stationary
 from causalprune_lib.causality.granger import granger_test
-from causalprune_lib.causality.stationarity import adf_test
+from causalprune_studies.ch04_granger.stationarity import adf_test, difference_until_stationary
 
 
 def series(width, seed=0):

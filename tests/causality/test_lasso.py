@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from sklearn.datasets import make_sparse_uncorrelated
 from sklearn.linear_model import Lasso, lasso_path
 
-from causalprune_lib.causality import active_set, working_set
-from causalprune_lib.causality.duality import duality_gap, may_be_active
+from causalprune_lib.causality import solver as active_set
+from causalprune_lib.causality import solver as working_set
 from causalprune_lib.causality.lasso import CausalLasso
+from causalprune_lib.causality.solver import duality_gap, may_be_active
 
 EPS = np.finfo(float).eps
 KINDS = ("random", "alike", "repeated", "squares", "walk")

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from causalprune_lib.causality import columns, samples, working_set
-from causalprune_lib.causality.columns import ArrayColumns, RowBlocks
-from causalprune_lib.causality.lasso import CausalLasso
-from causalprune_lib.causality.samples import SquaredIncrements, causal_samples
+from causalprune_lib.causality import lasso as samples
+from causalprune_lib.causality import solver as columns
+from causalprune_lib.causality import solver as working_set
+from causalprune_lib.causality.lasso import CausalLasso, SquaredIncrements, causal_samples
+from causalprune_lib.causality.solver import ArrayColumns, RowBlocks
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
 from causalprune_lib.dynamics.trajectory import Trajectory
 from causalprune_lib.nets.parameters import ParameterLayout

@@ -11,9 +11,8 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
 
-from causalprune_lib.causality.columns import ArrayColumns
-from causalprune_lib.causality.lasso import CausalLasso
-from causalprune_lib.causality.lasso_path import lasso_path
+from causalprune_lib.causality.lasso import CausalLasso, lasso_path
+from causalprune_lib.causality.solver import ArrayColumns
 
 # Runs only where SciPy was imported with SCIPY_ARRAY_API=1, which no test can change afterwards.
 NOT_RUN = {"check_array_api_input"}

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from causalprune_lib.causality.lasso import CausalLasso
-from causalprune_lib.causality.lasso_path import RATIOS, lasso_path
+from causalprune_lib.causality.lasso import RATIOS, CausalLasso, lasso_path
 
 
 def data(seed, n_rows=40, n_columns=150):

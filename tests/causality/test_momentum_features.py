@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from causalprune_lib.causality.momentum import momentum_coefficients, momentum_features
+from causalprune_lib.causality.scores import momentum_coefficients, momentum_features
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
-from causalprune_lib.nets.datasets import load_dataset
+from causalprune_lib.nets.data import load_dataset
 
 
 def regress(features: torch.Tensor, change: torch.Tensor) -> np.ndarray:

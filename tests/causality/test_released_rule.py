@@ -8,13 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causalprune_lib.causality.released_rule import (
+from causalprune_lib.causality.scores import (
     alpha_max,
     keep_above,
     released_sums,
     released_support,
+    solver_step_sizes,
 )
-from causalprune_lib.causality.step_sizes import solver_step_sizes
 
 
 def problem(steps: int = 30, width: int = 40, seed: int = 0):
@@ -93,7 +93,7 @@ def test_the_columns_are_independent_and_blocks_change_nothing(monkeypatch):
     x, y = problem()
     w = solver_step_sizes(len(y))
     whole = released_sums(x, y, step_sizes=w)
-    monkeypatch.setattr("causalprune_lib.causality.released_rule.CHUNK", 90)  # three columns each
+    monkeypatch.setattr("causalprune_lib.causality.scores.CHUNK", 90)  # three columns each
     torch.testing.assert_close(released_sums(x, y, step_sizes=w), whole, rtol=1e-12, atol=0)
     single = released_sums(x[:, 5:6].float(), y.numpy(), step_sizes=w.numpy())
     torch.testing.assert_close(single, whole[5:6], rtol=1e-6, atol=0)

@@ -10,13 +10,11 @@ from hypothesis import strategies as st
 from sklearn.linear_model import SGDRegressor
 from torch import nn
 
-from causalprune_lib.causality.lasso import CausalLasso
-from causalprune_lib.causality.samples import causal_samples
-from causalprune_lib.causality.sgd_departure import sgd_departure
+from causalprune_lib.causality.lasso import CausalLasso, causal_samples
+from causalprune_lib.causality.scores import released_support, solver_step_sizes
 from causalprune_lib.causality.sgd_lasso import learning_rates, sgd_lasso
-from causalprune_lib.causality.step_sizes import solver_step_sizes
-from causalprune_lib.causality.streaming import released_support
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
+from causalprune_studies.ch07_lasso.study import sgd_departure
 
 EPS = np.finfo(float).eps
 

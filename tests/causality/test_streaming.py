@@ -12,10 +12,14 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from causalprune_lib.causality.momentum import momentum_features
-from causalprune_lib.causality.streaming import CausalScores, released_support, solver_step_sizes
+from causalprune_lib.causality.scores import (
+    CausalScores,
+    momentum_features,
+    released_support,
+    solver_step_sizes,
+)
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
-from causalprune_lib.pruning.masks import masks_from_scores
+from causalprune_lib.pruning.select import masks_from_scores
 
 STEPS = 40
 FLOAT32 = 1e-6  # of the sum of absolute terms, for float32 sums of some tens of terms

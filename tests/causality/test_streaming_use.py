@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from causalprune_lib.causality.streaming import CausalScores, solver_step_sizes
+from causalprune_lib.causality.scores import CausalScores, solver_step_sizes
 
 STEPS = 12
 
@@ -206,7 +206,7 @@ def test_a_failing_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_the_room_is_checked_before_anything_is_written(tmp_path, monkeypatch):
     model = noisy()
-    room = "causalprune_lib.dynamics.room"
+    room = "causalprune_lib._memory"
     with CausalScores(model, **options_of("two_batch")) as scores:
         run(model, scores)
         monkeypatch.setattr(f"{room}.available_disk", lambda path: 10)

@@ -11,14 +11,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from causalprune_lib._random import seeded
-from causalprune_lib.diagnostics.approximation import (
-    lipschitz_constant,
-    removal_bound,
-    sup_distance,
-)
+from causalprune_lib.diagnostics.closeness import lipschitz_constant, removal_bound, sup_distance
 from causalprune_lib.nets.models import MLP, build_model
-from causalprune_lib.pruning.baselines import random_scores
-from causalprune_lib.pruning.masks import apply_masks, clone_model, masks_from_scores
+from causalprune_lib.pruning.masks import apply_masks, clone_model
+from causalprune_lib.pruning.scores import random_scores
+from causalprune_lib.pruning.select import masks_from_scores
 
 
 def mlp(*sizes, seed=0, **options):

@@ -9,9 +9,7 @@ from torch import nn
 from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
-from causalprune_lib.diagnostics.cost import (
-    model_cost,
-)
+from causalprune_lib.diagnostics.cost import model_cost
 from causalprune_lib.nets.models import MLP, build_model
 from causalprune_lib.nets.parameters import ParameterLayout
 

@@ -8,12 +8,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss
 
 from causalprune_lib.diagnostics.curvature import (
-    HessianOperator,
-    exact_hessian,
+    gauss_rule,
+    lanczos,
     spectral_density,
     top_eigenvalues,
 )
-from causalprune_lib.diagnostics.density import gauss_rule, lanczos
+from causalprune_lib.diagnostics.hessian import HessianOperator, exact_hessian
 from causalprune_lib.nets.models import MLP
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model, remove_masks

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from causalprune_lib.diagnostics.exponent_checks import power_law_pvalue, power_law_sample
+from causalprune_lib.diagnostics.spectra import power_law_pvalue, power_law_sample
 
 
 def test_samples_follow_the_law():

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from causalprune_lib.diagnostics.curvature import exact_hessian, top_eigenvalues
+from causalprune_lib.diagnostics.curvature import top_eigenvalues
+from causalprune_lib.diagnostics.hessian import exact_hessian
 from causalprune_lib.diagnostics.landscape import (
     filter_normalised_directions,
     loss_slice,
@@ -16,9 +17,9 @@ from causalprune_lib.diagnostics.landscape import (
     rescale_relu,
     sam_step,
 )
-from causalprune_lib.nets.evaluation import evaluate
 from causalprune_lib.nets.models import MLP, build_model
 from causalprune_lib.nets.parameters import ParameterLayout
+from causalprune_lib.nets.training import evaluate
 from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model, remove_masks
 
 

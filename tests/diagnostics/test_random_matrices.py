@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from causalprune_lib.diagnostics.random_matrices import (
+from causalprune_lib.diagnostics.spectra import (
+    correlation_traps,
     esd,
     marchenko_pastur,
     marchenko_pastur_cdf,
     marchenko_pastur_edges,
     randomised_esd,
 )
-from causalprune_lib.diagnostics.traps import correlation_traps
 
 RATIOS = (0.05, 0.3, 0.9, 1.0)
 

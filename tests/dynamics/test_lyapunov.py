@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from causalprune_lib.dynamics import lyapunov
 from causalprune_lib.dynamics.lyapunov import largest_lyapunov
-from causalprune_lib.dynamics.processes import random_walk, white_noise
-from causalprune_lib.dynamics.systems import henon, logistic, lorenz
+from causalprune_lib.dynamics.systems import henon, logistic, lorenz, random_walk, white_noise
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "exponents.py"
 

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causalprune_lib.dynamics.chunks import in_chunks
 from causalprune_lib.dynamics.lyapunov import largest_lyapunov, min_length
-from causalprune_lib.dynamics.processes import white_noise
+from causalprune_lib.dynamics.neighbours import in_chunks
+from causalprune_lib.dynamics.systems import white_noise
 
 
 @settings(max_examples=25, deadline=None)

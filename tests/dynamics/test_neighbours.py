@@ -9,10 +9,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causalprune_lib.dynamics import ranks
-from causalprune_lib.dynamics.blocks import BLOCK, BlockSearch
-from causalprune_lib.dynamics.buffers import KEPT_BYTES, Buffers, spare_buffers
-from causalprune_lib.dynamics.neighbours import NeighbourSearch
+from causalprune_lib.dynamics import neighbours as ranks
+from causalprune_lib.dynamics.neighbours import (
+    GPU_BLOCK as BLOCK,
+)
+from causalprune_lib.dynamics.neighbours import (
+    KEPT_BYTES,
+    BlockSearch,
+    Buffers,
+    NeighbourSearch,
+    spare_buffers,
+)
 
 
 def all_pairs(x, *, n_points, dim, lag, theiler, ties, skip_zero):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from causalprune_lib.dynamics.probes import undisturbed
+from causalprune_lib.dynamics.recorder import undisturbed
 
 
 @pytest.mark.parametrize("batch_statistics", [True, False])

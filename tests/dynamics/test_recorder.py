@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from causalprune_lib.dynamics import room, rows
+from causalprune_lib import _memory as room
+from causalprune_lib.dynamics import trajectory as rows
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from causalprune_lib.dynamics import room
+from causalprune_lib import _memory as room
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
 from causalprune_lib.dynamics.trajectory import Trajectory
 

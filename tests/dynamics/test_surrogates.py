@@ -9,14 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causalprune_lib.dynamics.processes import ar1, random_walk
-from causalprune_lib.dynamics.surrogates import (
-    aaft,
-    increment_shuffled,
-    phase_randomised,
-    shuffled,
-)
-from causalprune_lib.dynamics.systems import logistic
+from causalprune_lib.dynamics.surrogates import aaft, increment_shuffled, phase_randomised, shuffled
+from causalprune_lib.dynamics.systems import ar1, logistic, random_walk
 
 EVERY = [shuffled, phase_randomised, aaft, increment_shuffled]
 

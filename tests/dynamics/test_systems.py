@@ -9,15 +9,17 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from causalprune_lib.dynamics.processes import (
+from causalprune_lib.dynamics.systems import (
     DEFAULT_VAR,
     ar1,
     common_driver,
     coupled_var,
+    henon,
+    logistic,
+    lorenz,
     random_walk,
     white_noise,
 )
-from causalprune_lib.dynamics.systems import henon, logistic, lorenz
 from causalprune_lib.dynamics.tangent import tangent_exponent_map
 
 EVERY = [logistic, henon, lorenz, white_noise, ar1, random_walk, coupled_var, common_driver]

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from causalprune_lib.dynamics.sgd_map import SGDMap
-from causalprune_lib.dynamics.tangent import tangent_exponent, tangent_exponent_map
+from causalprune_lib.dynamics.tangent import SGDMap, tangent_exponent, tangent_exponent_map
 
 
 def seeded(make, seed: int = 0) -> nn.Module:

@@ -15,8 +15,7 @@ import pytest
 import torch
 
 from causalprune_lib.dynamics.lyapunov import largest_lyapunov
-from causalprune_lib.dynamics.processes import ar1, random_walk, white_noise
-from causalprune_lib.dynamics.systems import logistic
+from causalprune_lib.dynamics.systems import ar1, logistic, random_walk, white_noise
 
 
 def congruential(n: int, seed: int) -> list[int]:

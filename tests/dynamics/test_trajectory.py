@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from causalprune_lib.dynamics.room import Bytes
+from causalprune_lib._memory import Bytes
 from causalprune_lib.dynamics.trajectory import Trajectory
 from causalprune_lib.nets.parameters import ParameterLayout
 

@@ -12,8 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causalprune_lib.evidence.cells import Cell, Point, canonical
-from causalprune_lib.evidence.experiments import run_grid
+from causalprune_lib.evidence.grid import Cell, Point, canonical, run_grid
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from causalprune_lib.evidence.experiments import Point, run_grid
+from causalprune_lib.evidence.grid import Point, run_grid
 
 VARYING = ["seconds", "started", "threads"]
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from causalprune_lib.evidence.experiments import Point, run_grid
+from causalprune_lib.evidence.grid import Point, run_grid
 from causalprune_lib.evidence.ledger import read_rows, to_frame
 
 
@@ -125,7 +125,7 @@ def test_rows_added_by_another_process_meanwhile_are_kept(tmp_path):
 SCRIPT = """
     import sys, time
     from dataclasses import dataclass
-    from causalprune_lib.evidence.experiments import Point, run_grid
+    from causalprune_lib.evidence.grid import Point, run_grid
 
     @dataclass(frozen=True)
     class Slow:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from causalprune_lib.evidence.intervals import summarise
+from causalprune_lib.evidence.statistics import summarise
 
 
 def runs(values, **columns):

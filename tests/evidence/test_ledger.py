@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from causalprune_lib.evidence.experiments import run_grid
+from causalprune_lib.evidence.grid import run_grid
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from causalprune_lib.evidence.intervals import summarise
-from causalprune_lib.evidence.pairs import paired_difference
+from causalprune_lib.evidence.statistics import paired_difference, summarise
 
 
 def two_sides(a, b):

@@ -7,14 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from causalprune_lib.evidence.plots.style import (
-    DASHES,
-    MARKERS,
-    PALETTE,
-    STYLE,
-    line_styles,
-    use_style,
-)
+from causalprune_lib.evidence.style import DASHES, MARKERS, PALETTE, STYLE, line_styles, use_style
 
 OKABE_ITO = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"]
 

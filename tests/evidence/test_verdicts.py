@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from causalprune_lib.evidence.experiments import run_grid
-from causalprune_lib.evidence.tables import MEASURED, measured
-from causalprune_lib.evidence.verdicts import Verdict, require_full
+from causalprune_lib.evidence.grid import run_grid
+from causalprune_lib.evidence.verdict import Verdict, require_full
+from causalprune_studies.tables import MEASURED, measured
 
 
 def full_rows(n_seeds=4):

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from causalprune_lib.nets import hub, images
+from causalprune_lib.nets import data as images
+from causalprune_lib.nets import sources as hub
 
 NAMES = [f"class {k}" for k in range(10)]
 

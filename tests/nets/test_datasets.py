@@ -11,9 +11,8 @@ import pytest
 import torch
 from sklearn import datasets as sklearn_datasets
 
-import causalprune_lib.nets.datasets as module
-from causalprune_lib.nets.catalogue import BUNDLED, LEGCNET
-from causalprune_lib.nets.datasets import DATASETS, dataset_info, load_dataset
+import causalprune_lib.nets.data as module
+from causalprune_lib.nets.data import BUNDLED, DATASETS, LEGCNET, dataset_info, load_dataset
 
 NETS = Path(module.__file__).parent
 
@@ -186,7 +185,7 @@ def test_optional_libraries_are_imported_where_used():
         names |= {node.module for node in body if isinstance(node, ast.ImportFrom)}
         return {name.partition(".")[0] for name in names}
 
-    seen, queue = set(), ["datasets"]
+    seen, queue = set(), ["data"]
     while queue:  # this file and every file of the room that it imports
         path = NETS / f"{queue.pop()}.py"
         seen.add(path.stem)
@@ -198,4 +197,4 @@ def test_optional_libraries_are_imported_where_used():
             and node.module.rpartition(".")[2] not in seen
         ]
         assert not at_the_top(path) & {"datasets", "sklearn", "pooch", "pandas", "pyarrow", "PIL"}
-    assert {"sources", "hub", "images", "tabular", "readers", "scaling", "splits"} <= seen
+    assert {"data", "sources"} <= seen

@@ -13,8 +13,11 @@ import pytest
 from PIL import Image
 
 import causalprune_lib._files as files_module
-from causalprune_lib.nets import hub, images, sources
-from causalprune_lib.nets.datasets import CorruptDataError, load_dataset
+from causalprune_lib.nets import data as images
+from causalprune_lib.nets import sources
+from causalprune_lib.nets import sources as hub
+from causalprune_lib.nets.data import load_dataset
+from causalprune_lib.nets.sources import CorruptDataError
 
 N_TRAIN = 60
 

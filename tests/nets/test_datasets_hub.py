@@ -8,8 +8,9 @@ import datasets as hugging_face
 import pytest
 import torch
 
-from causalprune_lib.nets import hub
-from causalprune_lib.nets.datasets import DataUnavailableError, load_dataset
+from causalprune_lib.nets import sources as hub
+from causalprune_lib.nets.data import load_dataset
+from causalprune_lib.nets.sources import DataUnavailableError
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from causalprune_lib.nets import hub
-from causalprune_lib.nets.datasets import dataset_info, load_dataset
+from causalprune_lib.nets import sources as hub
+from causalprune_lib.nets.data import dataset_info, load_dataset
 
 N_TRAIN, N_TEST = 60, 20
 

@@ -7,11 +7,16 @@ import pandas as pd
 import pytest
 import torch
 
-from causalprune_lib.nets.catalogue import LEGCNET
-from causalprune_lib.nets.datasets import dataset_info, load_dataset, load_legcnet_init
-from causalprune_lib.nets.images import ImageSplit
+from causalprune_lib.nets.data import (
+    INITIAL_WEIGHTS,
+    LEGCNET,
+    ImageSplit,
+    dataset_info,
+    load_dataset,
+    load_legcnet_init,
+    load_table,
+)
 from causalprune_lib.nets.sources import FILES, fetch, mirror_folder
-from causalprune_lib.nets.tabular import INITIAL_WEIGHTS, load_table
 
 pytestmark = pytest.mark.data
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from causalprune_lib.nets.datasets import load_dataset, load_legcnet_init
+from causalprune_lib.nets.data import load_dataset, load_legcnet_init
 
 pytestmark = pytest.mark.data
 

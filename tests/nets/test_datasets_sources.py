@@ -15,13 +15,8 @@ import pytest
 
 import causalprune_lib._files as files_module
 from causalprune_lib.nets import sources
-from causalprune_lib.nets.datasets import load_legcnet_init
-from causalprune_lib.nets.sources import (
-    CorruptDataError,
-    DataUnavailableError,
-    RemoteFile,
-    fetch,
-)
+from causalprune_lib.nets.data import load_legcnet_init
+from causalprune_lib.nets.sources import CorruptDataError, DataUnavailableError, RemoteFile, fetch
 
 CONTENT = b"a,b\n1,2\n3,4\n" * 100
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from causalprune_lib.nets.datasets import dataset_info, load_dataset
+from causalprune_lib.nets.data import dataset_info, load_dataset
 from causalprune_lib.nets.models import (
     MLP,
     NETWORKS,

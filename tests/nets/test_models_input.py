@@ -3,11 +3,7 @@
 import pytest
 import torch
 
-from causalprune_lib.nets.models import (
-    MLP,
-    LeNet,
-    build_model,
-)
+from causalprune_lib.nets.models import MLP, LeNet, build_model
 
 
 def test_unknown_names_offer_the_nearest():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
-from causalprune_lib.nets.scaling import byte_statistics, scale
+from causalprune_lib.nets.data import byte_statistics, scale
 
 
 def random_images(n: int, *, seed: int = 0) -> np.ndarray:
@@ -53,7 +53,7 @@ def test_the_fast_path_of_bytes_agrees_with_the_path_of_floats():
 def test_statistics_of_bytes_do_not_depend_on_the_block(monkeypatch):
     images = random_images(50)
     whole = byte_statistics(images)
-    monkeypatch.setattr("causalprune_lib.nets.scaling.BLOCK", 100)
+    monkeypatch.setattr("causalprune_lib.nets.data.BLOCK", 100)
     for ours, reference in zip(byte_statistics(images), whole, strict=True):
         assert np.array_equal(ours, reference)
 

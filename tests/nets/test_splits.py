@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causalprune_lib.nets.splits import class_quotas, complement, stratified_rows
+from causalprune_lib.nets.data import class_quotas, complement, stratified_rows
 
 label_lists = st.lists(st.integers(0, 5), min_size=6, max_size=120)
 

@@ -9,7 +9,8 @@ from torch.nn.utils import prune
 from causalprune_lib._random import seeded
 from causalprune_lib.dynamics.trajectory import Trajectory
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.pruning.baselines import (
+from causalprune_lib.pruning.masks import masks_of
+from causalprune_lib.pruning.scores import (
     inverse_scores,
     inverse_unstructured,
     magnitude_scores,
@@ -20,7 +21,6 @@ from causalprune_lib.pruning.baselines import (
     random_scores,
     random_unstructured,
 )
-from causalprune_lib.pruning.masks import masks_of
 
 PRUNABLE = ("0", "3")
 
@@ -38,7 +38,7 @@ def same(model, other):
     return all(torch.equal(masks_of(model)[k], v) for k, v in torch_masks(other).items())
 
 
-@pytest.mark.filterwarnings("ignore::causalprune_lib.pruning.selection.LayerCollapseWarning")
+@pytest.mark.filterwarnings("ignore::causalprune_lib.pruning.select.LayerCollapseWarning")
 @pytest.mark.parametrize("amount", [0.0, 0.3, 0.55, 17, 0.99])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_global_magnitude_is_torchs_global_l1_in_the_first_round_and_the_next(amount, seed):

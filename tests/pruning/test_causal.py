@@ -9,23 +9,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from toys import blobs, network
 
-from causalprune_lib.causality.streaming import released_support, solver_step_sizes
-from causalprune_lib.nets.datasets import load_dataset
+from causalprune_lib.causality.scores import released_support, solver_step_sizes
+from causalprune_lib.nets.data import load_dataset
 from causalprune_lib.nets.training import train
-from causalprune_lib.pruning.causal import (
-    CausalPruning,
-    cubic_schedule,
-    record_scores,
-)
-from causalprune_lib.pruning.causal_phases import phase_seed
-from causalprune_lib.pruning.masks import (
-    Masks,
-    apply_masks,
-    clone_model,
-    masks_from_scores,
-    masks_of,
-)
+from causalprune_lib.pruning.causal import CausalPruning, cubic_schedule, phase_seed, record_scores
+from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model, masks_of
 from causalprune_lib.pruning.scores import random_scores
+from causalprune_lib.pruning.select import masks_from_scores
 
 SHORT = {"n_pre": 1, "n_iter": 3, "n_prune": 2, "n_post": 2, "batch_size": 20, "progress": False}
 QUICK = {**SHORT, "prune": {"lr": 0.05}}

@@ -8,14 +8,9 @@ import torch
 from toys import blobs, network
 
 from causalprune_lib.pruning.causal import CausalPruning, causal_unstructured, record_scores
-from causalprune_lib.pruning.masks import (
-    LayerCollapseWarning,
-    Masks,
-    clone_model,
-    masks_from_scores,
-    masks_of,
-)
+from causalprune_lib.pruning.masks import Masks, clone_model, masks_of
 from causalprune_lib.pruning.scores import random_scores
+from causalprune_lib.pruning.select import LayerCollapseWarning, masks_from_scores
 
 SHORT = {"n_pre": 1, "n_iter": 3, "n_prune": 2, "n_post": 2, "batch_size": 20, "progress": False}
 QUICK = {**SHORT, "prune": {"lr": 0.05}}

@@ -11,9 +11,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from toys import blobs, network
 
-from causalprune_lib.pruning import causal_phases
-from causalprune_lib.pruning.causal import CausalPruning
-from causalprune_lib.pruning.causal_phases import Phases, phase_seed
+from causalprune_lib.pruning import causal as causal_phases
+from causalprune_lib.pruning.causal import CausalPruning, Phases, phase_seed
 
 PHASES = ["pretrain", "round-001", "round-002", "posttrain"]
 OPTIONS = {

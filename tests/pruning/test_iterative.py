@@ -18,8 +18,9 @@ from causalprune_lib.pruning.iterative import (
     repeated_amounts,
     rewind,
 )
-from causalprune_lib.pruning.masks import apply_masks, masks_from_scores, masks_of, remove_masks
+from causalprune_lib.pruning.masks import apply_masks, masks_of, remove_masks
 from causalprune_lib.pruning.scores import magnitude_scores, random_scores
+from causalprune_lib.pruning.select import masks_from_scores
 
 
 def network(seed=0):
@@ -166,7 +167,7 @@ def test_a_callable_gives_the_state_of_each_round_and_none_does_not_rewind():
     assert (start[kept] != resumed[kept]).all()
 
 
-@pytest.mark.filterwarnings("ignore::causalprune_lib.pruning.selection.LayerCollapseWarning")
+@pytest.mark.filterwarnings("ignore::causalprune_lib.pruning.select.LayerCollapseWarning")
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), amount=st.floats(0, 1))
 def test_a_random_ticket_has_the_counts_of_the_ticket(seed, amount):

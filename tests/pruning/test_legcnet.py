@@ -10,16 +10,21 @@ from torch.nn.utils import prune
 
 from causalprune_lib._random import seeded
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
-from causalprune_lib.nets.datasets import load_dataset
+from causalprune_lib.nets.data import load_dataset
 from causalprune_lib.nets.models import MLP
 from causalprune_lib.nets.training import train
-from causalprune_lib.pruning.legcnet import LEGCNet, UnscoredError, legcnet_unstructured
-from causalprune_lib.pruning.legcnet_decision import legcnet_decision
-from causalprune_lib.pruning.legcnet_networks import SigmoidNetworks
-from causalprune_lib.pruning.legcnet_recording import error_rate, record_training
-from causalprune_lib.pruning.legcnet_training import train_networks
-from causalprune_lib.pruning.legcnet_windows import cut_windows, windowed_exponents
+from causalprune_lib.pruning.legcnet import (
+    LEGCNet,
+    UnscoredError,
+    error_rate,
+    legcnet_decision,
+    legcnet_unstructured,
+    record_training,
+)
 from causalprune_lib.pruning.masks import apply_masks, masks_of
+from causalprune_lib.pruning.windows import cut_windows, windowed_exponents
+from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks
+from causalprune_studies.paper_networks.training import train_networks
 
 QUICK = {"window": 30, "epochs": 6, "lr": 0.05, "max_lag": 4}
 
@@ -99,7 +104,7 @@ def test_the_error_at_the_last_window_is_that_of_the_network_there():
     assert recording.error[0] == error_rate(model, x, y)
 
 
-@pytest.mark.filterwarnings("ignore::causalprune_lib.pruning.selection.LayerCollapseWarning")
+@pytest.mark.filterwarnings("ignore::causalprune_lib.pruning.select.LayerCollapseWarning")
 def test_an_amount_takes_the_ranking_and_growing_amounts_are_nested():
     legcnet = LEGCNet(amount=7, **QUICK).fit(network(), examples())
     assert legcnet.masks_.n - legcnet.masks_.n_kept == 7

@@ -8,11 +8,7 @@ import pytest
 import torch
 from statsmodels.tsa.stattools import grangercausalitytests
 
-from causalprune_lib.pruning.legcnet_decision import (
-    UnscoredError,
-    legcnet_decision,
-    rank_scored,
-)
+from causalprune_lib.pruning.legcnet import UnscoredError, legcnet_decision, rank_scored
 
 
 def noise(n_windows, n_weights, seed=0):
@@ -151,7 +147,7 @@ def test_an_error_that_never_changes_tests_nothing():
     assert set(decision.reason) == {"constant effect"}
 
 
-@pytest.mark.filterwarnings("ignore::causalprune_lib.pruning.selection.LayerCollapseWarning")
+@pytest.mark.filterwarnings("ignore::causalprune_lib.pruning.select.LayerCollapseWarning")
 def test_a_ranking_prunes_no_weight_without_a_score():
     scores = {"a": torch.tensor([0.5, torch.nan, 0.1]), "b": torch.tensor([torch.nan, 0.3])}
     assert rank_scored(scores, 3).flat().tolist() == [False, True, False, True, False]

@@ -13,19 +13,18 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 from torch.nn.functional import mse_loss, one_hot
 
-from causalprune_lib.evidence.tables import published
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.pruning.legcnet_decision import legcnet_decision
-from causalprune_lib.pruning.legcnet_deep import DeepNetworks, upper_layers_only
-from causalprune_lib.pruning.legcnet_deep_training import train_deep
-from causalprune_lib.pruning.legcnet_mnist import (
+from causalprune_lib.pruning.legcnet import legcnet_decision
+from causalprune_lib.pruning.windows import cut_windows, windowed_exponents
+from causalprune_studies.paper_networks.deep import DeepNetworks, train_deep, upper_layers_only
+from causalprune_studies.paper_networks.mnist import (
+    WindowStream,
     mnist_data,
     mnist_settings,
     record_dense,
 )
-from causalprune_lib.pruning.legcnet_settings import MaskReading
-from causalprune_lib.pruning.legcnet_stream import WindowStream
-from causalprune_lib.pruning.legcnet_windows import cut_windows, windowed_exponents
+from causalprune_studies.paper_networks.settings import MaskReading
+from causalprune_studies.tables import published
 
 SIZES = (5, 4, 6, 3)
 

@@ -5,21 +5,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from causalprune_lib.evidence.published_masks import published_masks, published_trial
-from causalprune_lib.evidence.tables import published
-from causalprune_lib.pruning.legcnet_released import (
-    legcnet_data,
-    legcnet_networks,
-    read_trials,
-    run_to_benchmark,
-)
-from causalprune_lib.pruning.legcnet_settings import (
+from causalprune_lib.pruning.masks import Masks
+from causalprune_studies.paper_networks.masks import published_masks, published_trial
+from causalprune_studies.paper_networks.settings import (
     LEGCNET_SETTINGS,
     PUBLISHED_READINGS,
     legcnet_settings,
     released_reading,
 )
-from causalprune_lib.pruning.maskset import Masks
+from causalprune_studies.paper_networks.training import (
+    legcnet_data,
+    legcnet_networks,
+    read_trials,
+    run_to_benchmark,
+)
+from causalprune_studies.tables import published
 
 TABLES = ("legcnet_table1", "legcnet_table2")
 

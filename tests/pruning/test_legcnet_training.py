@@ -10,15 +10,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.pruning.legcnet_networks import (
-    SigmoidNetworks,
-    macro_f1,
-    random_masks_like,
-    targets_of,
-)
-from causalprune_lib.pruning.legcnet_settings import LEGCNET_SETTINGS, legcnet_settings
-from causalprune_lib.pruning.legcnet_training import train_networks
-from causalprune_lib.pruning.maskset import Masks
+from causalprune_lib.pruning.legcnet import targets_of
+from causalprune_lib.pruning.masks import Masks
+from causalprune_studies.paper_networks.settings import LEGCNET_SETTINGS, legcnet_settings
+from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks, macro_f1, random_masks_like
+from causalprune_studies.paper_networks.training import train_networks
 
 SHAPES = [(5, 4, 1), (4, 3, 3)]
 

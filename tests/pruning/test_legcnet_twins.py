@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from causalprune_lib.dynamics.twins import twin_trajectories
-from causalprune_lib.pruning.legcnet_networks import SigmoidNetworks, targets_of
-from causalprune_lib.pruning.legcnet_training import train_networks
-from causalprune_lib.pruning.legcnet_twins import growth_exponents, twin_exponents, twin_series
+from causalprune_lib.pruning.legcnet import targets_of
+from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks
+from causalprune_studies.paper_networks.training import train_networks
+from causalprune_studies.paper_networks.twins import growth_exponents, twin_exponents, twin_series
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_the_unperturbed_row_is_the_plain_training_whatever_the_chunks(problem, 
     plain = train_networks(network, x, y, lr=0.5, epochs=2, record=[0]).weights[0]
     whole = twin_series(network, x, y, lr=0.5, epochs=2)
     torch.testing.assert_close(whole.weights, plain, rtol=0, atol=1e-13)
-    monkeypatch.setattr("causalprune_lib.pruning.legcnet_twins.CHUNK_BYTES", 25 * 24 * 8 * 5)
+    monkeypatch.setattr("causalprune_studies.paper_networks.twins.CHUNK_BYTES", 25 * 24 * 8 * 5)
     parts = twin_series(network, x, y, lr=0.5, epochs=2)
     assert torch.equal(parts.own, whole.own)
     assert torch.equal(parts.distance, whole.distance)

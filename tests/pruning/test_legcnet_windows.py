@@ -12,10 +12,11 @@ from torch import nn
 from causalprune_lib.dynamics.lyapunov import largest_lyapunov
 from causalprune_lib.dynamics.trajectory import Trajectory
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.pruning.legcnet_gate import mean_changes, released_gate
-from causalprune_lib.pruning.legcnet_windows import (
+from causalprune_lib.pruning.windows import (
     cut_windows,
     first_step_estimator,
+    mean_changes,
+    released_gate,
     windowed_exponents,
 )
 
@@ -97,7 +98,7 @@ def test_the_gate_closes_on_windows_that_hardly_vary():
 def test_views_in_small_pieces_give_what_a_copy_gives(monkeypatch):
     view = (40 * walks()).T.contiguous().unfold(1, 60, 45)
     whole = mean_changes(view.clone())
-    monkeypatch.setattr("causalprune_lib.pruning.legcnet_gate.CHUNK_BYTES", 10_000)
+    monkeypatch.setattr("causalprune_lib.pruning.windows.GATE_BYTES", 10_000)
     assert torch.equal(mean_changes(view), whole)
     assert whole.any()
     assert not whole.all()

@@ -7,14 +7,8 @@ from torch.nn.utils import prune
 
 from causalprune_lib._random import seeded
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.pruning.masks import (
-    Masks,
-    apply_masks,
-    hold_masks,
-    masks_from_scores,
-    masks_of,
-    remove_masks,
-)
+from causalprune_lib.pruning.masks import Masks, apply_masks, hold_masks, masks_of, remove_masks
+from causalprune_lib.pruning.select import masks_from_scores
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1),

@@ -8,13 +8,8 @@ from torch import nn
 
 from causalprune_lib._random import seeded
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.pruning.masks import (
-    apply_masks,
-    clone_model,
-    masks_from_scores,
-    masks_of,
-    remove_masks,
-)
+from causalprune_lib.pruning.masks import apply_masks, clone_model, masks_of, remove_masks
+from causalprune_lib.pruning.select import masks_from_scores
 
 
 def random_masks(model, amount):

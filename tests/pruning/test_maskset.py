@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.pruning.maskset import Masks
+from causalprune_lib.pruning.masks import Masks
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=5)
 MASKS = st.lists(SHAPES.flatmap(lambda s: hnp.arrays(bool, s)), min_size=1, max_size=4).map(

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import jaccard_score
 
-from causalprune_lib.pruning.maskset import Masks
-from causalprune_lib.pruning.overlap import jaccard, overlap_table
+from causalprune_lib.pruning.masks import Masks, jaccard, overlap_table
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)
 

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causalprune_lib.pruning.maskset import Masks
-from causalprune_lib.pruning.selection import lowest, masks_from_scores
+from causalprune_lib.pruning.masks import Masks
+from causalprune_lib.pruning.select import lowest, masks_from_scores
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::causalprune_lib.pruning.selection.LayerCollapseWarning"
+    "ignore::causalprune_lib.pruning.select.LayerCollapseWarning"
 )
 TIED = st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 0.0, 1.0, np.inf])
 SCORES = st.lists(st.lists(TIED, min_size=1, max_size=12), min_size=1, max_size=4).map(

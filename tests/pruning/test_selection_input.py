@@ -5,11 +5,11 @@ import warnings
 import pytest
 import torch
 
-from causalprune_lib.pruning.maskset import Masks
-from causalprune_lib.pruning.selection import LayerCollapseWarning, masks_from_scores
+from causalprune_lib.pruning.masks import Masks
+from causalprune_lib.pruning.select import LayerCollapseWarning, masks_from_scores
 
 
-@pytest.mark.filterwarnings("ignore::causalprune_lib.pruning.selection.LayerCollapseWarning")
+@pytest.mark.filterwarnings("ignore::causalprune_lib.pruning.select.LayerCollapseWarning")
 def test_nan_is_an_error_that_counts_them_by_layer_or_has_the_rank_it_is_given():
     nan = float("nan")
     scores = {

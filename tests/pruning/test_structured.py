@@ -8,20 +8,14 @@ from torch import nn
 from toys import blobs, network
 
 from causalprune_lib._random import seeded
-from causalprune_lib.diagnostics.cost import model_cost
-from causalprune_lib.diagnostics.latency import latency
-from causalprune_lib.nets.models import build_model
+from causalprune_lib.diagnostics.cost import latency, model_cost
+from causalprune_lib.nets.models import ResidualBlock, build_model
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.nets.resnet import ResidualBlock
 from causalprune_lib.nets.training import train
-from causalprune_lib.pruning.causal_recording import record_scores
-from causalprune_lib.pruning.masks import (
-    apply_masks,
-    clone_model,
-    masks_from_scores,
-    masks_of,
-)
+from causalprune_lib.pruning.causal import record_scores
+from causalprune_lib.pruning.masks import apply_masks, clone_model, masks_of
 from causalprune_lib.pruning.scores import inverse_scores, magnitude_scores, random_scores
+from causalprune_lib.pruning.select import masks_from_scores
 from causalprune_lib.pruning.structured import causal_structured, filter_masks, remove_filters
 
 

@@ -1,0 +1,10 @@
+"""The experiments of the book: what each chapter measures, draws and concludes, and its rows.
+
+The names below are for every page; a page finds the rest in its own chapter's folder.
+"""
+
+from causalprune_studies.chapters import all_verdicts, studies_of
+from causalprune_studies.page import show_source
+from causalprune_studies.tables import compare, measured, published
+
+__all__ = ["all_verdicts", "compare", "measured", "published", "show_source", "studies_of"]

@@ -1,0 +1,14 @@
+"""Chapter 5: LEGCNet."""
+
+PAGE = "05-legcnet"
+TITLE = "LEGCNet"
+STUDIES = {
+    "legcnet": "study:LEGCNET_STUDIES",
+    "legcnet-ablation": "settings:FURTHER_STUDIES",
+    "legcnet-mnist": "mnist:MNIST_STUDIES",
+}  # rows -> where the specs are
+VERDICTS = {
+    "legcnet": "verdicts:verdicts",
+    "legcnet-ablation": "verdicts:further_verdicts",
+    "legcnet-mnist": "mnist:verdicts",
+}  # rows -> what judges them

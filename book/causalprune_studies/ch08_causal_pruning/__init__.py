@@ -1,0 +1,10 @@
+"""Chapter 8: causal pruning."""
+
+PAGE = "08-causal-pruning"
+TITLE = "Causal pruning"
+STUDIES = {
+    "causal-pruning": "study:CAUSAL_PRUNING_STUDIES",
+}  # rows -> where the specs are
+VERDICTS = {
+    "causal-pruning": "verdicts:verdicts",
+}  # rows -> what judges them

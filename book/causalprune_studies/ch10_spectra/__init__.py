@@ -1,0 +1,11 @@
+"""Chapter 10: is the network well trained?"""
+
+PAGE = "10-is-the-network-well-trained"
+TITLE = "Well trained?"
+STUDIES = {
+    "judged-networks": "study:JUDGED_STUDIES",
+}  # rows -> where the specs are
+VERDICTS = {
+    "judged-networks": "verdicts:verdicts",
+}  # rows -> what judges them
+MNIST_JUDGE = "study:spectra_points"  # what it asks of the networks of chapter 10

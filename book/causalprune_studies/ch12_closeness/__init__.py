@@ -1,0 +1,12 @@
+"""Chapter 12: how close is close?"""
+
+PAGE = "12-how-close-is-close"
+TITLE = "How close?"
+STUDIES = {
+    "how-close-is-close": "study:CLOSENESS_STUDIES",
+}  # rows -> where the specs are
+VERDICTS = {
+    "how-close-is-close": "verdicts:verdicts",
+    "judged-networks": "verdicts:verdict_on_mnist",
+}  # rows -> what judges them
+MNIST_JUDGE = "study:closeness_points"  # what it asks of the networks of chapter 10

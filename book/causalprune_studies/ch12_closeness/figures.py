@@ -1,0 +1,183 @@
+"""Figures of chapter 12: distances of networks. Finished numbers in, Axes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from causalprune_lib.evidence.statistics import require_columns
+from causalprune_lib.evidence.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    VERMILLION,
+    canvas,
+    legend_above,
+    line_styles,
+    use_style,
+)
+
+ORDER = ("LEGCNet", "shuffled", "random", "magnitude", "causal", "stranger", "order")
+
+
+def plot_steepness(
+    x: np.ndarray, slope: np.ndarray, chords: pd.DataFrame, *, ax: Axes | None = None
+) -> Axes:
+    """The slope of a function, and the slopes of its chords, which never exceed the largest one.
+
+    Parameters
+    ----------
+    x, slope : array (n,)
+        Where, and the derivative there.
+    chords : DataFrame
+        Columns `middle` and `slope`, a row for each pair of points.
+    ax : Axes, optional
+        Where to draw.
+    """
+    require_columns("chords", chords, ["middle", "slope"])
+    with canvas(ax) as ax:
+        ax.plot(chords.middle, chords.slope, "o", color=GREY, markersize=3, alpha=0.5,
+                label="two points, measured")  # fmt: skip
+        ax.plot(x, slope, color=BLUE, label="derivative")
+        ax.axhline(0.25, color=VERMILLION, linestyle="--", label="1/4")
+        ax.set_xlabel("Input, or the middle of two inputs")
+        ax.set_ylabel("Change of the output per\nchange of the input")
+        ax.set_ylim(bottom=0)
+        legend_above(ax)
+    return ax
+
+
+def plot_by_width(
+    summaries: Mapping[str, pd.DataFrame],
+    *,
+    hue: str,
+    ylabel: str,
+    guide: tuple[float, float, float] | None = None,
+    inputs: int | None = None,
+) -> Sequence[Axes]:
+    """A quantity against the width of the network, a panel for each title, both axes logarithmic.
+
+    Parameters
+    ----------
+    summaries : mapping of str to DataFrame
+        Title, and `summarise`'s table with columns `width`, `hue`, `mean`, `low`, `high`.
+    hue : str
+        Column that tells the lines apart.
+    ylabel : str
+        What is drawn, with its unit.
+    guide : (width, value, slope), optional
+        A thin line through a point with a slope, in every panel.
+    inputs : int, optional
+        Number of inputs: a vertical line there.
+    """
+    for table in summaries.values():
+        require_columns("summaries", table, ["width", hue, "mean", "low", "high"])
+    names = list(dict.fromkeys(n for table in summaries.values() for n in table[hue]))
+    styles = line_styles(ORDER if set(names) <= set(ORDER) else names)  # alike in every figure
+    widths = sorted({int(w) for table in summaries.values() for w in table.width})
+    with use_style():
+        figure, axes = plt.subplots(
+            len(summaries), 1, figsize=(6.4, 3.4 * len(summaries) + 0.5), sharex=True,
+            layout="constrained",
+        )  # fmt: skip
+        axes = np.atleast_1d(axes)
+        for ax, (title, table) in zip(axes, summaries.items(), strict=True):
+            for name, rows in table.groupby(hue, sort=False):
+                rows = rows.sort_values("width")
+                ax.plot(rows.width, rows["mean"], label=name, **styles[name])
+                low = rows.low.clip(lower=rows["mean"] / 20)
+                ax.fill_between(
+                    rows.width.astype(float), low, rows.high, color=styles[name]["color"],
+                    alpha=0.15, linewidth=0,
+                )  # fmt: skip
+            if guide is not None:
+                at, value, slope = guide
+                ends = np.array(widths, float)
+                ax.plot(ends, value * (ends / at) ** slope, color=GREY, linewidth=1)
+            if inputs is not None:
+                ax.axvline(inputs, color=BLACK, linewidth=1, linestyle=":")
+            ax.set_xscale("log")
+            ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+            ax.yaxis.set_minor_locator(NullLocator())
+            ax.set_ylabel(ylabel)
+            if len(summaries) > 1:
+                ax.set_title(title, loc="left")
+        axes[-1].set_xticks(widths, [str(w) for w in widths])
+        axes[-1].xaxis.set_minor_locator(NullLocator())
+        axes[-1].set_xlabel("Width: hidden neurons per layer")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper left", ncols=3)
+    return axes
+
+
+def plot_yardsticks(
+    table: pd.DataFrame, *, yardsticks: Sequence[str], xlabel: str, ax: Axes | None = None
+) -> Axes:
+    """Distances as points on a line each, with intervals; yardsticks hollow and on top.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `network`, `mean`, `low`, `high`, in the order to draw, top first.
+    yardsticks : sequence of str
+        Which networks are yardsticks.
+    xlabel : str
+        What is drawn, with its unit.
+    ax : Axes, optional
+        Where to draw.
+    """
+    require_columns("table", table, ["network", "mean", "low", "high"])
+    with canvas(ax) as ax:
+        places = -np.arange(len(table))
+        for place, row in zip(places, table.itertuples(index=False), strict=True):
+            hollow = row.network in yardsticks
+            ax.errorbar(
+                row.mean, place, xerr=[[row.mean - row.low], [row.high - row.mean]], capsize=4,
+                color=BLACK if hollow else BLUE, marker="s" if hollow else "o",
+                markerfacecolor="white" if hollow else BLUE,
+            )  # fmt: skip
+        ax.set_yticks(places, table.network)
+        ax.set_xlim(left=-0.02 * table.high.max())
+        ax.set_xlabel(xlabel)
+        ax.grid(axis="y", visible=False)
+    return ax
+
+
+def plot_bound(
+    table: pd.DataFrame, *, hue: str, xlabel: str, ylabel: str, ax: Axes | None = None
+) -> Axes:
+    """Upper bounds (lines) and the largest values found (points) against an amount.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `amount`, `hue`, `bound` and `found`.
+    hue : str
+        Column that tells the rankings apart.
+    xlabel, ylabel : str
+        What is drawn.
+    ax : Axes, optional
+        Where to draw.
+    """
+    require_columns("table", table, ["amount", hue, "bound", "found"])
+    styles = line_styles(dict.fromkeys(table[hue]))
+    with canvas(ax) as ax:
+        for name, rows in table.groupby(hue, sort=False):
+            rows, style = rows.sort_values("amount"), styles[name]
+            ax.plot(rows.amount, rows.bound, label=f"{name}: bound", **style)
+            ax.plot(
+                rows.amount, rows.found, label=f"{name}: found", color=style["color"],
+                marker=style["marker"], markerfacecolor="white", linestyle="none",
+            )  # fmt: skip
+        ax.set_yscale("log")
+        ax.set_xlabel(xlabel)
+        ax.set_ylabel(ylabel)
+        legend_above(ax)
+    return ax

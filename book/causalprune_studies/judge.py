@@ -1,0 +1,54 @@
+"""How a verdict is drawn from rows: means and gaps with their intervals, words, and phrases."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from causalprune_lib.evidence.statistics import PairedDifference, paired_difference, summarise
+from causalprune_lib.evidence.verdict import Verdict
+
+
+def metric_rows(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return rows[rows.metric == metric]
+
+
+def mean_of(frame: pd.DataFrame, value: str = "value") -> pd.Series:
+    """Mean, interval and n over the rows of `frame`, each of which counts as a seed."""
+    one = pd.DataFrame({"all": "", "seed": range(len(frame)), "value": frame[value].to_numpy()})
+    return summarise(one, "all").iloc[0]
+
+
+def gap_of(
+    frame: pd.DataFrame, between: str, pair_on, *, a: str = "released", b: str = "twin_growth"
+) -> PairedDifference:
+    kept = [c for c in (between, "seed", "dataset", "value") if c in frame]
+    return paired_difference(frame[kept], between=between, a=a, b=b, pair_on=pair_on)
+
+
+def from_gap(claim: str, word: str, gap: PairedDifference, control: str, unit: str) -> Verdict:
+    scale = 100 if unit.startswith("points") else 1  # shares are said in points
+    effect, low, high = (scale * x for x in (gap.mean, gap.low, gap.high))
+    return Verdict(claim, word, effect, (low, high), gap.n, control, unit)
+
+
+def from_mean(claim: str, word: str, mean: pd.Series, control: str, unit: str) -> Verdict:
+    scale = 100 if unit.startswith("%") else 1
+    effect, low, high = (scale * x for x in (mean["mean"], mean.low, mean.high))
+    return Verdict(claim, word, effect, (low, high), int(mean.n), control, unit)
+
+
+def grade(full: bool, half: bool) -> str:
+    return "reproduced" if full else "partly" if half else "not reproduced"
+
+
+def said_mean(mean: pd.Series, digits: int = 3) -> str:
+    return f"{mean['mean']:.{digits}f}, {mean.low:.{digits}f} to {mean.high:.{digits}f}"
+
+
+def listed(rates) -> str:
+    return ", ".join(f"{name} {rate:.0%}" for name, rate in rates.items())
+
+
+def named(criteria: dict[str, str], *found: Verdict) -> dict[str, Verdict]:
+    """Verdicts under the names of their criteria, in the same order."""
+    return dict(zip(criteria, found, strict=True))

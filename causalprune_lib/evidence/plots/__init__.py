@@ -1,1 +1,0 @@
-"""Plots of the book: each receives data and returns its Axes; none computes."""

@@ -1,1 +1,0 @@
-"""Chapter 5: LEGCNet, its placebos, its settings, and MNIST."""

@@ -1,0 +1,184 @@
+"""How the book's figures look: readable on a phone, in dark mode, and by shape as well as colour.
+
+The colours are those of Okabe and Ito (2008), chosen to differ for every common kind of colour
+vision; yellow is left out because it fades on white. Each line also has its own marker and its own
+dashes, so that no reader depends on colour. Nothing changes until `use_style` is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+
+
+BLACK, ORANGE, SKY = "#000000", "#E69F00", "#56B4E9"
+
+
+GREY = "#595959"
+
+
+PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, BLACK, ORANGE, SKY)  # the first five: 3:1 on white
+
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 3)))
+
+
+SAME_EVERYWHERE = {"magnitude": 0, "random": 1, "causal": 2, "inverse": 3, "dense": 4}
+
+
+STYLE = MappingProxyType(
+    {
+        "figure.figsize": (6.4, 4.2),
+        "figure.dpi": 150,
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "axes.facecolor": "white",
+        "font.size": 12,
+        "axes.labelsize": 13,
+        "axes.titlesize": 13,
+        "xtick.labelsize": 12,
+        "ytick.labelsize": 12,
+        "legend.fontsize": 12,
+        "legend.frameon": False,
+        "axes.prop_cycle": mpl.cycler(color=PALETTE),
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": "#D9D9D9",
+        "grid.linewidth": 0.8,
+        "axes.axisbelow": True,
+        "lines.linewidth": 2.0,
+        "lines.markersize": 7,
+        "text.color": BLACK,
+        "axes.labelcolor": BLACK,
+        "axes.edgecolor": GREY,
+        "xtick.color": BLACK,
+        "ytick.color": BLACK,
+    }
+)
+
+
+class use_style:
+    """Set the book's figure style, for good or for one block.
+
+    Examples
+    --------
+    In a notebook, once at the top: `use_style()`. For one block:
+
+    >>> import matplotlib
+    >>> before = matplotlib.rcParams["font.size"]
+    >>> with use_style():
+    ...     matplotlib.rcParams["font.size"]
+    12.0
+    >>> matplotlib.rcParams["font.size"] == before
+    True
+    """
+
+    def __init__(self) -> None:
+        self._before = {name: mpl.rcParams[name] for name in STYLE}
+        mpl.rcParams.update(STYLE)
+
+    def __repr__(self) -> str:
+        return "the book's figure style is set"
+
+    def __enter__(self) -> use_style:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        mpl.rcParams.update(self._before)
+
+
+def line_styles(names: Iterable[Any]) -> dict[Any, dict[str, Any]]:
+    """Colour, marker and dashes for each name; the usual methods look the same in every figure.
+
+    Examples
+    --------
+    >>> line_styles(["random", "magnitude"])["random"]["color"]
+    '#D55E00'
+    """
+    names = list(names)
+    places = {name: SAME_EVERYWHERE[name] for name in names if name in SAME_EVERYWHERE}
+    free = (place for place in count() if place not in set(places.values()))
+    return {name: _line(places[name] if name in places else next(free)) for name in names}
+
+
+def _line(place: int) -> dict[str, Any]:
+    return {
+        "color": PALETTE[place % len(PALETTE)],
+        "marker": MARKERS[place % len(MARKERS)],
+        "linestyle": DASHES[place % len(DASHES)],
+    }
+
+
+@contextmanager
+def canvas(ax: Axes | None) -> Iterator[Axes]:
+    """The given Axes in the style it has, or a new one in the book's style."""
+    if ax is not None:
+        yield ax
+        return
+    with use_style():
+        yield plt.subplots(layout="constrained")[1]
+
+
+def percent() -> FuncFormatter:
+    """Tick labels that show the fraction 0.9 as 90; the axis label carries the sign."""
+    return FuncFormatter(lambda fraction, _: f"{round(100 * fraction, 9):g}")
+
+
+def legend_above(ax: Axes) -> None:
+    """A legend over the plot, where it hides no data; none for a single nameless line."""
+    handles, labels = ax.get_legend_handles_labels()
+    if labels:
+        columns = 3 if max(map(len, labels)) <= 14 else 2
+        ax.legend(
+            handles,
+            labels,
+            loc="lower left",
+            bbox_to_anchor=(0, 1.02),
+            ncols=columns,
+            borderaxespad=0,
+        )
+
+
+def reverse_log_percent(ax: Axes) -> None:
+    """A logarithmic x axis from all weights to few, marked 100, 50, 20, 10, 5, ... percent."""
+    ax.set_xscale("log")
+    ax.invert_xaxis()
+    marks = [
+        step * 10.0**power for power in range(-6, 1) for step in (1, 2, 5) if power or step == 1
+    ]
+    ax.xaxis.set_major_locator(FixedLocator(marks))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(percent())
+
+
+def log_percent_with_zero(ax: Axes, values: np.ndarray) -> None:
+    """A logarithmic y axis of fractions up to 1, with a place for 0 where `values` has one."""
+    lowest = 10.0 ** np.floor(np.log10(values[values > 0].min(initial=1.0)))
+    marks = [10.0**power for power in range(round(np.log10(lowest)), 1)]
+    if (values == 0).any():
+        ax.set_yscale("symlog", linthresh=lowest, linscale=0.4)
+        ax.set_ylim(0, 1)
+        marks = [0, *marks]
+    else:
+        ax.set_yscale("log")
+        ax.set_ylim(lowest, 1)
+    ax.yaxis.set_major_locator(FixedLocator(marks))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(percent())

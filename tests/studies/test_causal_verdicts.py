@@ -1,0 +1,290 @@
+"""Verdicts and tables of causal pruning, on rows made up so that the answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from causalprune_studies.ch08_causal_pruning.tables import (
+    NotMeasuredError,
+    complete,
+    coverage,
+    curve_rows,
+    difference,
+    final_iterations,
+    gaps,
+    iterated_rows,
+    layer_densities,
+    mean_over,
+    overlap_rows,
+    published_points,
+    ranking_by_allocation,
+    with_columns,
+    without_empty_layers,
+)
+from causalprune_studies.ch08_causal_pruning.verdicts import CRITERIA, verdicts
+
+PROVENANCE = {
+    "commit": "abc",
+    "dirty": "False",
+    "causalprune_lib": "0",
+    "torch": "2",
+    "numpy": "2",
+    "python": "3",
+    "device": "cpu",
+    "cpu": "x",
+    "seconds": 1.0,
+    "started": "now",
+    "profile": "full",
+    "init": "fan_out",
+}
+AMOUNTS = (0.8, 0.9, 0.95, 0.98)
+AT_CAUSAL = ("random", "magnitude", "inverse", "shuffled loss")
+
+
+def made_up(
+    *,
+    causal=0.0,
+    magnitude=0.0,
+    shuffled=0.0,
+    drop=0.0,
+    empty=(),
+    overlap=0.0,
+    iterated=0.0,
+    by_iteration=0.0,
+    alpha_step=0.1,
+) -> pd.DataFrame:
+    """Two data sets, three seeds; every accuracy is 0.7 but for the gains named here."""
+    rows, rng = [], np.random.default_rng(0)
+    for dataset in ("fashion_mnist", "cifar10"):
+        for seed in range(3):
+            where = {**PROVENANCE, "dataset": dataset, "seed": seed}
+            level = 0.7 + 0.05 * rng.standard_normal()
+
+            def add(metric, value, jitter=1e-4, where=where, **place):
+                noise = jitter * rng.standard_normal()
+                rows.append({**where, **place, "metric": metric, "value": value + noise})
+
+            def pruned(ranking, allocation, amount, gain=0.0, level=level, add=add):
+                at = {"ranking": ranking, "allocation": allocation, "amount": amount}
+                last = drop * (amount == 0.98) * (allocation == "causal")
+                accuracy = 0.1 if allocation == "causal" and amount in empty else level + gain
+                add("accuracy", accuracy - last, spec="CausalCurve", **at)
+
+            pruned("dense", "none", 0.0)
+            for amount in AMOUNTS:
+                pruned("causal", "causal", amount, causal)
+                pruned("magnitude", "magnitude", amount, magnitude)
+                for ranking in AT_CAUSAL:
+                    gain = shuffled if ranking == "shuffled loss" else 0.0
+                    pruned(ranking, "causal", amount, gain)
+                place = {"ranking": "causal", "allocation": "causal", "amount": amount}
+                add("emptied", float(amount in empty), 0, spec="CausalCurve", **place)
+                pair = {"spec": "CausalCurve", "a": "causal", "b": "magnitude"}
+                pair |= {"amount_a": amount, "amount_b": amount}
+                add("expected", amount**2, 0, **pair)
+                add("expected_by_layer", amount**2, 0, **pair)
+                add("both_pruned", amount**2 + overlap * (amount - amount**2), 1e-6, **pair)
+            pruned("movement", "causal", 0.95)
+
+            run = {"spec": "IteratedRun", "n_iter": 10, "iteration": 10, "prune_epochs": 10}
+            for ranking, allocation in (
+                ("causal", "causal"),
+                ("magnitude", "magnitude"),
+                ("shuffled loss", "shuffled loss"),
+                ("random", "causal"),
+                ("causal, one shot", "causal"),
+            ):
+                gain = iterated * (ranking == "causal")
+                add("accuracy", level + gain, **run, ranking=ranking, allocation=allocation)
+            for k, (epochs, alpha) in enumerate(((2, 1e-15), (2, 1e-14), (2, 1e-13), (5, 1e-14))):
+                for iteration in (1, 10):
+                    at = {**run, "prune_epochs": epochs, "l1_coeff": alpha, "iteration": iteration}
+                    at |= {"ranking": "causal", "allocation": "causal"}
+                    add("accuracy", level + by_iteration * (iteration == 10), **at)
+                    add("amount_pruned", 0.3 + alpha_step * k, **at)
+    return pd.DataFrame(rows)
+
+
+def words(**gains) -> dict[str, str]:
+    return {name: found.verdict for name, found in verdicts(made_up(**gains)).items()}
+
+
+def test_no_effect_is_not_called_one():
+    found = words()
+    assert found["beats magnitude"] == found["finds the causes"] == "not reproduced"
+    assert found["phase shift"] == found["masks overlap"] == "not reproduced"
+    assert found["beats magnitude, iterated"] == "not reproduced"
+    assert found["gains by pruning"] == "partly"  # the interval holds zero
+    assert list(found) == list(CRITERIA)
+
+
+def test_an_effect_of_allocation_alone_is_partly():
+    """All rankings at causal's counts gain as much: the paper's gap, without its reason."""
+    rows = made_up()
+    better = (rows.allocation == "causal") & (rows.metric == "accuracy")
+    rows.loc[better, "value"] += 0.1
+    found = verdicts(rows)
+    assert found["beats magnitude"].verdict == "partly"
+    assert found["beats magnitude"].effect == pytest.approx(0.1, abs=0.001)
+    assert found["finds the causes"].verdict == "not reproduced"
+    assert found["beats magnitude, iterated"].verdict == "partly"
+
+
+def test_an_effect_of_the_ranking_is_reproduced():
+    found = words(causal=0.1, iterated=0.1)
+    assert found["beats magnitude"] == found["finds the causes"] == "reproduced"
+    assert found["gains by pruning"] == found["beats magnitude, iterated"] == "reproduced"
+
+
+def test_a_placebo_that_does_as_well_is_no_cause():
+    found = words(causal=0.1, shuffled=0.1)
+    assert found["beats magnitude"] == "reproduced"
+    assert found["finds the causes"] == "partly"
+
+
+def test_a_worse_ranking_is_not_saved_by_its_interval():
+    found = words(causal=-0.1)
+    assert found["beats magnitude"] == found["gains by pruning"] == "not reproduced"
+
+
+def test_phase_shift_needs_more_than_an_allocation_that_collapses():
+    assert words(drop=0.3)["phase shift"] == "partly"  # random falls alike
+    rows = made_up()
+    falls = (rows.ranking == "causal") & (rows.amount == 0.98) & (rows.metric == "accuracy")
+    rows.loc[falls, "value"] -= 0.3
+    above = (rows.ranking == "causal") & (rows.amount == 0.95) & (rows.metric == "accuracy")
+    rows.loc[above, "value"] += 0.01
+    found = verdicts(rows)["phase shift"]
+    assert found.verdict == "reproduced"
+    assert found.effect == pytest.approx(0.31, abs=0.001)
+
+
+def test_amounts_with_an_empty_layer_do_not_judge_a_ranking():
+    rows = made_up(causal=0.1, empty=(0.98,))
+    accuracy = curve_rows(rows)
+    accuracy = accuracy[accuracy.amount > 0]
+    assert 0.98 not in set(without_empty_layers(rows, accuracy).amount)
+    assert verdicts(rows)["finds the causes"].effect == pytest.approx(0.1, abs=0.001)
+
+
+def test_overlap_counts_only_beyond_chance():
+    assert words(overlap=0.1)["masks overlap"] == "partly"
+    assert words(overlap=0.5)["masks overlap"] == "reproduced"
+    rows = made_up(overlap=0.5)
+    agreement = overlap_rows(rows)
+    agreement = agreement[agreement.metric == "agreement"].value
+    assert agreement.to_numpy() == pytest.approx(0.5, abs=0.001)
+
+
+def test_robust_means_within_two_points_and_l1_must_rise_each_time():
+    found = words()
+    assert found["robust to N_iter and N_prune"] == "reproduced"
+    assert found["L1_coeff decides the amount"] == "reproduced"
+    assert words(by_iteration=-0.1)["robust to N_iter and N_prune"] == "partly"
+    assert words(alpha_step=-0.1)["L1_coeff decides the amount"] == "not reproduced"
+
+
+def test_quick_rows_are_refused():
+    with pytest.raises(ValueError, match='profile "full"'):
+        verdicts(made_up().assign(profile="quick"))
+
+
+def test_methods_are_named_by_ranking_and_allocation():
+    rows = made_up(iterated=0.2)
+    assert set(curve_rows(rows).method) >= {"causal", "magnitude at causal", "dense"}
+    gap = difference(iterated_rows(rows).query("l1_coeff.isna()"), "causal", "causal, one shot")
+    assert gap.mean == pytest.approx(0.2, abs=0.001)
+    mean = mean_over(curve_rows(rows).query("amount > 0 and method == 'causal'"), "amount")
+    assert len(mean) == 6
+
+
+def test_layer_densities_are_means_over_seeds():
+    rows = made_up()
+    place = {"spec": "CausalCurve", "init": "fan_out", "metric": "kept_fc1", "amount": 0.9}
+    place |= {"ranking": "causal", "allocation": "causal", "dataset": "cifar10"}
+    kept = pd.DataFrame([{**place, "seed": s, "value": v} for s, v in enumerate((10, 20, 30))])
+    found = layer_densities(pd.concat([rows, kept]), {"fc1": 200}, dataset="cifar10")
+    assert found.density.tolist() == pytest.approx([0.1])
+
+
+def test_claims_whose_rows_are_not_there_are_not_tested():
+    """Cells arrive one by one: first the curve of one data set, with columns of its own only."""
+    rows = made_up(causal=0.1)
+    first = rows[(rows.spec == "CausalCurve") & (rows.dataset == "fashion_mnist")]
+    first = first.dropna(axis=1, how="all")
+    assert "n_iter" not in first
+    found = verdicts(first)
+    assert {name for name, v in found.items() if v.verdict == "not tested here"} == {
+        "beats magnitude, iterated",
+        "robust to N_iter and N_prune",
+        "L1_coeff decides the amount",
+    }
+    assert found["beats magnitude"].n_seeds == 3
+    assert "3 of fashion_mnist" in found["beats magnitude"].control
+    assert "rows of 1e-15, 1e-14, 1e-13" in found["L1_coeff decides the amount"].control
+    iterated = verdicts(rows[rows.spec == "IteratedRun"].dropna(axis=1, how="all"))
+    assert iterated["beats magnitude"].verdict == iterated["masks overlap"].verdict
+    assert iterated["masks overlap"].verdict == "not tested here"
+    assert iterated["robust to N_iter and N_prune"].verdict == "reproduced"
+
+
+def test_one_network_decides_nothing():
+    rows = made_up(causal=0.1, iterated=0.1)
+    one = rows[(rows.dataset == "cifar10") & (rows.seed == 0)]
+    assert {v.verdict for v in verdicts(one).values()} == {"not tested here"}
+
+
+def test_a_network_without_its_controls_is_left_out():
+    rows = made_up()
+    gone = (rows.dataset == "cifar10") & (rows.seed == 0) & (rows.ranking == "random")
+    found = verdicts(rows[~gone])
+    assert found["beats magnitude"].n_seeds == 5
+    assert "2 of cifar10 and 3 of fashion_mnist" in found["beats magnitude"].control
+    assert found["masks overlap"].n_seeds == 6
+    accuracy = curve_rows(rows[~gone])
+    accuracy = accuracy[accuracy.amount == 0.95]
+    assert complete(accuracy, "causal", "random at causal").seed.size == 10
+    with pytest.raises(NotMeasuredError, match="got 0 with all"):
+        complete(accuracy, "causal", "frozen at causal")
+
+
+def test_gaps_are_differences_data_set_by_data_set():
+    rows = made_up(causal=0.1)
+    accuracy = curve_rows(rows)
+    found = gaps(accuracy[accuracy.amount == 0.9], ["random at causal", "frozen at causal"])
+    assert found.control.tolist() == ["random at causal"] * 2  # frozen is not there
+    assert found["mean"].to_numpy() == pytest.approx([0.1, 0.1], abs=0.001)
+    assert (found.n == 3).all()
+
+
+def test_rankings_and_allocations_make_a_table():
+    rows = made_up(magnitude=-0.2, causal=0.1)
+    level = curve_rows(rows).query("method == 'dense'").value.mean()
+    found = ranking_by_allocation(rows, 0.95)
+    assert found.loc["causal", "causal"] == pytest.approx(level + 0.1, abs=0.001)
+    assert found.loc["magnitude", "magnitude"] == pytest.approx(level - 0.2, abs=0.001)
+    assert np.isnan(found.loc["causal", "magnitude"])
+
+
+def test_no_rows_make_empty_tables():
+    rows = with_columns(pd.DataFrame(columns=["spec", "dataset", "seed", "metric", "value"]))
+    for table in (curve_rows(rows), iterated_rows(rows), overlap_rows(rows), coverage(rows)):
+        assert table.empty
+    assert without_empty_layers(rows, curve_rows(rows)).empty
+    assert gaps(curve_rows(rows), ["random at causal"]).empty
+
+
+def test_published_points_are_those_of_table_2():
+    found = published_points().set_index(["dataset", "method"])
+    assert len(found) == 9
+    assert found.loc[("cifar10", "causal")].tolist() == pytest.approx([0.9630, 0.6722])
+    assert found.loc[("fashion_mnist", "magnitude")].tolist() == pytest.approx([0.6513, 0.9031])
+
+
+def test_final_iterations_have_no_run_with_l1_coeff():
+    found = final_iterations(made_up(iterated=0.2)).query("metric == 'accuracy'")
+    means = found.groupby("method")["mean"].mean()
+    assert means["causal"] - means["magnitude"] == pytest.approx(0.2, abs=0.001)
+    assert (found.n == 3).all()

@@ -1,0 +1,80 @@
+"""The MNIST row beside the published one, and the criteria of its verdicts."""
+
+import pandas as pd
+import pytest
+
+from causalprune_studies.ch05_legcnet.mnist import (
+    CRITERIA,
+    ROWS,
+    causal_shares,
+    mnist_table,
+    verdicts,
+)
+
+PROVENANCE = {"profile": "full", "commit": "abc", "dirty": False, "causalprune_lib": "0"}
+PROVENANCE |= {"torch": "2", "numpy": "2", "python": "3", "device": "cpu", "cpu": "x"}
+PROVENANCE |= {"seconds": 1.0, "started": "2026"}
+
+
+def rows(*, ft, random, other, shuffled):
+    """Three seeds: the dense network at 0.9, its own exponents calling 90% causal."""
+    accuracy = dict.fromkeys(ROWS, 0.9) | {"FT": ft, "random, FT's counts": random}
+    causal = {"legcnet": 0.9, "another seed": other, "shuffled": shuffled, "half-shifted": 0.9}
+    found = []
+    for seed in range(3):
+        common = {**PROVENANCE, "seed": seed}
+        for name, (variant, reading, mask) in ROWS.items():
+            where = {"variant": variant, "reading": reading, "mask": mask}
+            # Only the dense network's and the own exponents' values wobble with the seed.
+            wobble = 0.0005 * seed if name == "dense" else 0
+            for metric, value in (("accuracy", accuracy[name] + wobble), ("n_kept", 40_000)):
+                found.append({**common, **where, "metric": metric, "value": value})
+        for mask, share in causal.items():
+            where = {"variant": "FT", "reading": "as released", "mask": mask, "metric": "causal"}
+            share += 0.0005 * seed * (mask == "legcnet")
+            found.append({**common, **where, "value": share})
+    return pd.DataFrame(found)
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        ({"ft": 0.905, "random": 0.90, "other": 0.8, "shuffled": 0.5}, ["reproduced"] * 3),
+        (
+            {"ft": 0.8911, "random": 0.891, "other": 0.95, "shuffled": 0.5},
+            ["partly", "reproduced", "partly"],
+        ),
+        ({"ft": 0.85, "random": 0.9, "other": 0.95, "shuffled": 0.95}, ["not reproduced"] * 3),
+    ],
+)
+def test_the_criteria_grade_by_value(made, expected):
+    frame = rows(**made)
+    last = (frame.seed == 2) & (frame.metric == "accuracy")
+    frame.loc[last & (frame["mask"] == "random"), "value"] -= 1e-6  # an interval needs a spread
+    found = verdicts(frame)
+    assert found.keys() == CRITERIA.keys()
+    assert [verdict.verdict for verdict in found.values()] == expected
+
+
+def test_quick_rows_decide_nothing():
+    made = rows(ft=0.9, random=0.9, other=0.9, shuffled=0.9)
+    with pytest.raises(ValueError, match="full"):
+        verdicts(made.assign(profile="quick"))
+
+
+def test_the_table_stands_beside_the_published_row():
+    table = mnist_table(rows(ft=0.91, random=0.9, other=0.9, shuffled=0.9))
+    assert list(table.index) == list(ROWS)
+    assert table.loc["dense", ("accuracy", "published")] == 0.9121
+    assert table.loc["FT, published number", ("n_kept", "published")] == 40_861
+    assert table.loc["PT, published number", ("epochs", "published")] == 29
+    assert table.loc["random, FT's counts", ("epochs", "published")] == 31
+    assert table.loc["FT", ("accuracy", "here")] == pytest.approx(0.91)
+    assert pd.isna(table.loc["FT", ("accuracy", "published")])
+    assert pd.isna(table.loc["magnitude, FT's counts", ("epochs", "published")])
+
+
+def test_shares_are_means_over_seeds():
+    shares = causal_shares(rows(ft=0.9, random=0.9, other=0.8, shuffled=0.6))
+    shares = shares.set_index(["reading", "exponents"])["mean"]
+    assert shares["as released", "another seed"] == pytest.approx(0.8)

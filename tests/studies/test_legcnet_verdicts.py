@@ -1,0 +1,172 @@
+"""Verdicts and tables of the LEGCNet study, on rows made up so that the answer is known."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from causalprune_studies.ch05_legcnet import figures as legcnet_plots
+from causalprune_studies.ch05_legcnet.live import share_beaten
+from causalprune_studies.ch05_legcnet.verdicts import (
+    CRITERIA,
+    as_tested,
+    causal_shares,
+    paper_table,
+    verdicts,
+    win_rates,
+)
+
+PROVENANCE = {
+    "commit": "abc",
+    "dirty": "False",
+    "causalprune_lib": "0",
+    "torch": "2",
+    "numpy": "2",
+    "python": "3",
+    "device": "cpu",
+    "cpu": "x",
+    "seconds": 1.0,
+    "started": "now",
+    "profile": "full",
+    "scaling": "as released",
+}
+MASKS = ("random", "magnitude", "legcnet", "another trial", "shuffled", "noise")
+
+
+def made_up(*, gain=0.0, epochs=40, own=0.9, other=0.9, ranked=False, reached=1.0):
+    """Rows of two datasets and five trials; others have 0 gain, 50 epochs."""
+    rows = []
+    rng = np.random.default_rng(0)
+    for dataset in ("cancer", "titanic"):
+        for variant in ("FT", "PT"):
+            for seed in range(5):
+                level = 0.9 + 0.001 * rng.standard_normal()
+                where = {"dataset": dataset, "variant": variant, "seed": seed, **PROVENANCE}
+
+                def add(reading, mask, where=where, **metrics):
+                    at = {**where, "reading": reading, "mask": mask}
+                    rows.extend({**at, "metric": m, "value": v} for m, v in metrics.items())
+
+                add("none", "dense", accuracy=level, f1=level, epochs=50, reached=1.0)
+                base = "ranked" if ranked else "as released"
+                shares = {"another trial": other, "shuffled": 0.5, "noise": 0.5}
+                for mask in MASKS:
+                    mine = mask == "legcnet"
+                    jitter = 1e-4 * rng.standard_normal()
+                    add(
+                        base,
+                        mask,
+                        accuracy=level + jitter + gain * mine,
+                        f1=level,
+                        epochs=epochs + jitter if mine else 50 + jitter,
+                        reached=reached if mine else 1.0,
+                    )
+                    if mask in shares:
+                        add(base, mask, causal=shares[mask] + jitter)
+                if ranked:
+                    empty = {"n_pruned": 0, "accuracy": 0.1, "epochs": 1, "reached": 1.0}
+                    add("as released", "legcnet", causal=own, **empty)
+                    add(base, "legcnet", n_pruned=6)
+                else:
+                    add(base, "legcnet", causal=own, n_pruned=6)
+                add(base, "legcnet", beats_accuracy=0.5 + gain, beats_epochs=0.75)
+                add("corrected ranking", "legcnet", accuracy=level, epochs=50, reached=1.0)
+    return pd.DataFrame(rows)
+
+
+def test_no_effect_is_not_called_one():
+    found = verdicts(made_up(epochs=50))
+    assert [*found] == [*CRITERIA]
+    assert found["keeps accuracy"].verdict == "reproduced"
+    assert found["converges faster"].verdict == "not reproduced"
+    assert found["beats the baselines"].verdict == "not reproduced"
+    assert found["partial training suffices"].verdict == "reproduced"
+    assert found["causes are the network's own"].verdict == "partly"
+    assert found["keeps accuracy"].n_seeds == 10
+    assert found["beats the baselines"].n_seeds == 20
+
+
+def test_effects_are_found_where_they_were_made():
+    found = verdicts(made_up(gain=0.05, own=0.9, other=0.6))
+    assert {verdict.verdict for verdict in found.values()} == {"reproduced"}
+    assert found["converges faster"].effect == pytest.approx(-0.1, abs=0.001)  # 10 of 100 epochs
+    assert found["beats the baselines"].effect == pytest.approx(0.05, abs=0.001)
+
+
+def test_a_loss_of_two_points_is_not_keeping_accuracy():
+    assert verdicts(made_up(gain=-0.02))["keeps accuracy"].verdict == "not reproduced"
+
+
+def test_never_reaching_the_benchmark_counts_as_all_epochs():
+    rows = made_up(epochs=np.nan, reached=0.0)
+    share = as_tested(rows)
+    mine = share[(share["mask"] == "legcnet") & (share.metric == "epochs")]
+    assert (mine.value == 1).all()
+    assert verdicts(rows)["converges faster"].effect > 0.45
+
+
+def test_an_empty_mask_is_replaced_by_its_ranking():
+    rows = made_up(ranked=True)
+    tested = as_tested(rows)
+    accuracy = tested[(tested["mask"] == "legcnet") & (tested.metric == "accuracy")]
+    assert (accuracy.value > 0.8).all()
+    assert verdicts(rows)["causes are the network's own"].n_seeds == 10
+    assert paper_table(rows, "FT").loc[("cancer", "n_kept"), "as released"] == 54
+
+
+def test_quick_or_dirty_rows_are_refused():
+    rows = made_up()
+    with pytest.raises(ValueError, match='profile "full"'):
+        verdicts(rows.assign(profile="quick"))
+    with pytest.raises(ValueError, match='dirty "False"'):
+        verdicts(rows.assign(dirty="True"))
+
+
+def test_the_same_trial_is_the_one_that_the_paper_prints():
+    rows = made_up()
+    chosen = (rows["mask"] == "legcnet") & (rows.metric == "epochs") & (rows.seed == 1)
+    rows.loc[chosen & (rows.dataset == "cancer"), "value"] = 38.0
+    table = paper_table(rows, "FT")
+    assert table.loc[("cancer", "epochs"), ["published", "same trial"]].tolist() == [38, 38]
+    assert table.loc[("cancer", "n_kept"), "dense"] == 60
+
+
+def test_rates_and_shares_are_means_over_trials():
+    rates = win_rates(made_up(gain=0.1)).set_index(["variant", "metric"])
+    assert rates["mean"]["FT", "accuracy"] == pytest.approx(0.6)
+    assert rates.n["FT", "accuracy"] == 5
+    assert rates.masks["FT", "accuracy"] == 10
+    shares = causal_shares(made_up(own=0.8)).set_index(["variant", "exponents"])
+    assert shares["mean"]["FT", "its own"] == pytest.approx(0.8)
+
+
+def test_ties_with_random_masks_count_half_and_fewer_epochs_win():
+    table = pd.DataFrame(
+        {
+            "mask": ["LEGCNet", "random", "random", "random", "random"],
+            "seed": 0,
+            "accuracy": [0.9, 0.9, 0.8, 0.8, 0.95],
+            "epochs": [5, 9, 9, 5, 1],
+        }
+    )
+    beaten = share_beaten(table).set_index("metric").value
+    assert beaten["accuracy"] == beaten["epochs"] == 2.5 / 4
+
+
+def test_figures_show_what_they_are_given():
+    keep = np.ones(60, dtype=bool)
+    keep[[3, 57]] = False
+    ax = legcnet_plots.plot_network((9, 6, 1), keep)
+    assert sum(line.get_linestyle() == "--" for line in ax.lines) == 3  # two, and the legend's
+    axes = legcnet_plots.plot_method(
+        np.zeros((101, 2)), np.ones((5, 2)), np.ones(5), range(20, 101, 20),
+        names=["a", "b"], kept=[True, False],
+    )  # fmt: skip
+    assert [t.get_text() for t in axes[0].get_legend().get_texts()] == ["a: kept", "b: pruned"]
+    shares = causal_shares(made_up())
+    shares = shares[shares.reading == "as released"]
+    ax = legcnet_plots.plot_shares(shares, y="exponents", hue="variant", xlabel="share (%)")
+    assert len(ax.get_yticklabels()) == 4
+    plt.close("all")
