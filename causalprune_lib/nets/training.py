@@ -1,7 +1,7 @@
-"""Training a classifier: one plain loop.
+"""Training and judging a network: one plain loop, and what stands around it.
 
-If you need a loop of your own, `iterate_batches` gives the shuffled batches and `evaluate` the
-accuracy (both in `evaluation.py`); the rest is five lines of PyTorch, in the middle of `train`.
+If you need a loop of your own, `iterate_batches` gives the shuffled batches and `evaluate` judges;
+the rest is five lines of PyTorch, in the middle of `train`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from time import perf_counter
 
 import pandas as pd
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 from torch.nn.utils.prune import BasePruningMethod
 from tqdm.auto import tqdm
 
@@ -28,249 +27,51 @@ from causalprune_lib._validation import (
     check_int,
     check_positive,
 )
+from causalprune_lib.nets.tasks import Task, task_of
 
-# ---- guards: What stands around a training loop: checks before it, and state put back after it.
-
-
-@contextmanager
-def in_mode(model: nn.Module, *, training: bool) -> Iterator[nn.Module]:
-    """Put `model` into training or evaluation mode for a block; then give each part its own back.
-
-    Examples
-    --------
-    >>> model = nn.Sequential(nn.Linear(2, 2), nn.Dropout()).train()
-    >>> with in_mode(model, training=False):
-    ...     model[1].training
-    False
-    >>> model[1].training
-    True
-    """
-    before = {module: module.training for module in model.modules()}
-    model.train(training)
-    try:
-        yield model
-    finally:
-        for module, mode in before.items():
-            module.training = mode
-
-
-def refresh_pruned_weights(model: nn.Module) -> None:
-    """Bring every masked `weight` up to date with its `weight_orig` and `weight_mask`.
-
-    `torch.nn.utils.prune` computes `weight` at the start of a forward pass, so after an optimizer's
-    step it is one step old until the next forward pass.
-    """
-    with torch.no_grad():
-        for module in model.modules():
-            for hook in module._forward_pre_hooks.values():
-                if isinstance(hook, BasePruningMethod):
-                    hook(module, None)
-
-
-def device_and_dtype(model: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Where the weights of `model` live and their type; the CPU and float32 if it has none."""
-    first = next(model.parameters(), torch.empty(0, device="cpu", dtype=torch.float32))
-    return first.device, first.dtype
-
-
-def try_forward(model: nn.Module, x: torch.Tensor, name: str) -> torch.Tensor:
-    """Return `model(x)`; where the model fails on it, say so with the name and shape of `x`."""
-    if not isinstance(x, torch.Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor; got {type(x).__name__}.")
-    try:
-        return model(x)
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise ValueError(
-            f"{name} must fit the model; a {type(model).__name__} failed on shape "
-            f"{tuple(x.shape)}, {x.dtype} on {x.device}, with: {error}"
-        ) from error
-
-
-def check_data(
-    model: nn.Module, x: torch.Tensor, y: torch.Tensor, *, names: tuple[str, str] = ("x", "y")
-) -> None:
-    """Raise unless `x` (N, ...) and `y` (N,) are data that `model` can classify.
-
-    One example goes through the model, in evaluation mode and without gradients.
-    """
-    x_name, y_name = names
-    for name, tensor in ((x_name, x), (y_name, y)):
-        if not isinstance(tensor, torch.Tensor):
-            raise TypeError(
-                f"{name} must be a torch.Tensor; got {type(tensor).__name__}. "
-                "torch.as_tensor(...) makes one."
-            )
-    device, dtype = device_and_dtype(model)
-    if x.dtype != dtype:
-        raise TypeError(
-            f"{x_name} must have the model's dtype, {dtype}; got {x.dtype}. "
-            f"{x_name}.to({dtype}) converts it."
-        )
-    if y.dtype != torch.int64:
-        raise TypeError(
-            f"{y_name} must hold classes as torch.int64; got {y.dtype}. {y_name}.long() converts "
-            "it."
-        )
-    if x.dim() < 2 or y.dim() != 1 or len(x) != len(y):
-        raise ValueError(
-            f"{x_name} must have shape (N, ...) and {y_name} shape (N,); got {tuple(x.shape)} and "
-            f"{tuple(y.shape)}."
-        )
-    if len(x) == 0:
-        raise ValueError(f"{x_name} must hold at least one example; got shape {tuple(x.shape)}.")
-    check_finite(x_name, x)
-
-    with in_mode(model, training=False), torch.no_grad():
-        scores = try_forward(model, x[:1].to(device), x_name)
-    if scores.dim() != 2:
-        raise ValueError(
-            f"model must return class scores of shape (N, K); got {tuple(scores.shape)} for one "
-            "example."
-        )
-    low, high, n_classes = int(y.min()), int(y.max()), scores.shape[1]
-    if low < 0 or high >= n_classes:
-        raise ValueError(
-            f"{y_name} must hold classes 0..{n_classes - 1}, the model's {n_classes} outputs; got "
-            f"classes {low}..{high}."
-        )
-
-
-def check_weights(model: nn.Module) -> None:
-    """Raise unless `model` has something to train and all its weights are finite."""
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(
-            f"model must have a parameter that requires a gradient; got a {type(model).__name__} "
-            "without one."
-        )
-    for name, parameter in model.named_parameters():
-        check_finite(f"model parameter {name!r}", parameter.detach())
-
-
-def check_step(batch_loss: torch.Tensor, *, epoch: int, step: int, lr: float) -> float:
-    """Return the loss of a batch as a number; raise if it is not one, or not finite."""
-    if not isinstance(batch_loss, torch.Tensor) or batch_loss.dim() != 0:
-        got = tuple(batch_loss.shape) if isinstance(batch_loss, torch.Tensor) else batch_loss
-        raise ValueError(f"loss must return a tensor with one number; got {got}.")
-    value = batch_loss.item()
-    if not math.isfinite(value):
-        raise FloatingPointError(
-            f"the training loss became {value} at epoch {epoch}, step {step}. The learning rate is "
-            f"probably too high: lr is {lr:g}; try {lr / 10:g}."
-        )
-    return value
-
-
-def check_epoch(model: nn.Module, *, epoch: int, lr: float) -> None:
-    """Raise if the last step of an epoch left a weight that is not finite."""
-    for name, parameter in model.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            raise FloatingPointError(
-                f"the weights of {name!r} stopped being finite in the last step of epoch {epoch}. "
-                f"The learning rate is probably too high: lr is {lr:g}; try {lr / 10:g}."
-            )
-
-
-# ---- evaluation: Judging a classifier, and walking through data in batches.
-
-
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Pair = tuple[torch.Tensor, torch.Tensor]  # examples (N, ...) and their targets (N, ...)
+OnBatch = Callable[[torch.Tensor, torch.Tensor, float], None]
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """How good a classifier is on one data set.
+class Training:
+    """How a network is trained: what `train` takes, but for the network, the data and the seed.
 
     Attributes
     ----------
-    loss : float
-        Mean loss per example.
-    accuracy : float
-        Share of the examples whose highest score is at the right class, in [0, 1].
-    error_rate : float
-        1 - accuracy.
-    """
-
-    loss: float
-    accuracy: float
-    error_rate: float
-
-
-@torch.no_grad()
-def evaluate(
-    model: nn.Module,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    *,
-    batch_size: int = 1024,
-    loss: Loss = cross_entropy,
-) -> Evaluation:
-    """Judge `model` on examples `x` (N, ...) with labels `y` (N,), in evaluation mode.
-
-    The mode of every part of the model is put back afterwards. Parameters and errors are those of
-    `train`; `batch_size` changes the memory needed and the speed, not the result.
+    epochs, batch_size, lr, optimizer, momentum, weight_decay, patience, shuffle, task
+        As in `train`. `patience` waits for a validation split to be given.
 
     Examples
     --------
-    >>> model = nn.Linear(2, 2, bias=False)
-    >>> _ = nn.init.eye_(model.weight)  # the class is the larger of the two inputs
-    >>> evaluate(model, torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0])).accuracy
-    0.5
+    >>> x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    >>> data = (x, (x[:, 0] > 0).long())
+    >>> model = nn.Linear(4, 2)
+    >>> _ = Training(epochs=20, batch_size=10).train(model, *data)
+    >>> evaluate(model, *data).accuracy > 0.9
+    True
     """
-    check_int("batch_size", batch_size)
-    check_data(model, x, y)
-    device, _ = device_and_dtype(model)
-    total_loss, n_right = 0.0, 0
-    with in_mode(model, training=False):
-        for x_batch, y_batch in iterate_batches(x, y, batch_size=batch_size):
-            x_batch, y_batch = x_batch.to(device), y_batch.to(device)
-            scores = model(x_batch)  # (B, K)
-            total_loss += loss(scores, y_batch).item() * len(x_batch)
-            n_right += int((scores.argmax(dim=1) == y_batch).sum())
-    return Evaluation(total_loss / len(x), n_right / len(x), 1 - n_right / len(x))
 
+    epochs: int
+    batch_size: int = 64
+    lr: float | None = None
+    optimizer: str = "sgd"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    patience: int | None = None
+    shuffle: bool = True
+    task: str | Task = "classification"
 
-def iterate_batches(
-    x: torch.Tensor,
-    y: torch.Tensor,
-    *,
-    batch_size: int,
-    generator: torch.Generator | None = None,
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Walk once through the data in batches: every example exactly once, the last batch smaller.
+    def train(self, model: nn.Module, x: torch.Tensor, y: torch.Tensor, **options) -> History:
+        """Train `model` in place; `options` are the `seed` and so on of `train`."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        if options.get("validation") is None:
+            own["patience"] = None
+        return train(model, x, y, **{"progress": False, **own, **options})
 
-    Parameters
-    ----------
-    x, y : torch.Tensor
-        Examples (N, ...) and labels (N,).
-    batch_size : int
-        B, examples per batch.
-    generator : torch.Generator, optional
-        Shuffles the examples. None: the order they stand in.
-
-    Yields
-    ------
-    x_batch, y_batch : torch.Tensor
-        Shapes (B, ...) and (B,), on the devices of `x` and `y`.
-
-    Examples
-    --------
-    >>> x, y = torch.arange(5.0).reshape(5, 1), torch.arange(5)
-    >>> [labels.tolist() for _, labels in iterate_batches(x, y, batch_size=2)]
-    [[0, 1], [2, 3], [4]]
-    """
-    check_int("batch_size", batch_size)
-    if len(x) != len(y):
-        raise ValueError(f"x and y must have one length; got {len(x)} and {len(y)}.")
-    if generator is None:
-        for start in range(0, len(x), batch_size):
-            yield x[start : start + batch_size], y[start : start + batch_size]
-        return
-    order = torch.randperm(len(x), generator=generator, device=generator.device)
-    for chosen in order.split(batch_size):
-        yield x[chosen.to(x.device)], y[chosen.to(y.device)]
-
-
-# ---- training: Training a classifier: one plain loop.
+    def n_steps(self, n_examples: int) -> int:
+        """How many steps the optimizer makes on so many examples."""
+        return self.epochs * math.ceil(n_examples / self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -281,8 +82,8 @@ class History:
     ----------
     frame : pandas.DataFrame
         One row per epoch: `epoch` (from 1), `train_loss` (mean over the epoch's batches, each
-        taken just before its step), `val_loss`, `val_accuracy` (NaN without a validation split)
-        and `seconds` (of the training pass).
+        taken just before its step), `val_loss`, `val_accuracy` (or another metric of the task; NaN
+        without a validation split) and `seconds` (of the training pass).
     best_epoch : int or None
         The last epoch that set a new lowest validation loss; None without a validation split.
     stopped_early : bool
@@ -305,26 +106,25 @@ def train(
     optimizer: str = "sgd",
     momentum: float = 0.0,
     weight_decay: float = 0.0,
-    seed: int = 0,
-    validation: tuple[torch.Tensor, torch.Tensor] | None = None,
     patience: int | None = None,
-    min_delta: float = 0.0,
+    shuffle: bool = True,
+    task: str | Task = "classification",
+    seed: int = 0,
+    validation: Pair | None = None,
     progress: bool = True,
-    on_epoch: Callable[[dict], None] | None = None,
-    on_batch: Callable[[torch.Tensor, torch.Tensor, float], None] | None = None,
-    loss: Loss = cross_entropy,
+    on_batch: OnBatch | None = None,
 ) -> History:
-    """Train `model` in place on examples `x` with labels `y`.
+    """Train `model` in place on examples `x` with targets `y`.
 
     Parameters
     ----------
     model : nn.Module
-        Maps a batch (B, ...) to class scores (B, K). Batches are moved to its device. Weights
-        masked by `torch.nn.utils.prune` stay zero.
+        Maps a batch (B, ...) to outputs (B, K). Batches are moved to its device. Weights masked by
+        `torch.nn.utils.prune` stay zero.
     x : torch.Tensor, shape (N, ...)
         Examples, of the model's floating-point type.
-    y : torch.Tensor of int64, shape (N,)
-        Classes 0..K-1.
+    y : torch.Tensor, shape (N, ...)
+        Targets as the task has them: for a classification int64 (N,), 0..K-1.
     epochs : int
         Passes over the data; 0 changes nothing.
     batch_size : int
@@ -335,26 +135,24 @@ def train(
         Adam takes no `momentum`; it has its own.
     momentum, weight_decay : float
         As in `torch.optim`.
-    seed : int
-        Fixes the order of the batches and the dropout. On the CPU the same seed gives the same
-        weights to the last bit. The global generators are left as they were.
-    validation : (x_val, y_val), optional
-        Judged after every epoch. Never pass the test split here: an epoch chosen on it makes the
-        test accuracy too good.
     patience : int, optional
         Stop after this many epochs in a row without a new lowest validation loss, and put the
         weights of the best epoch back. Needs `validation`.
-    min_delta : float
-        How much lower a validation loss must be to count as new lowest.
+    shuffle : bool
+        Draw the order of the examples anew for each epoch; else they come as they stand.
+    task : {"classification", "squared_error", "regression"} or Task
+        The loss, and the metric of the validation split.
+    seed : int
+        Fixes the order of the batches and the dropout. On the CPU of one machine the same seed
+        gives the same weights to the last bit. The global generators are left as they were.
+    validation : (x_val, y_val), optional
+        Judged after every epoch. Never pass the test split here: an epoch chosen on it makes the
+        test accuracy too good.
     progress : bool
         Show a bar.
-    on_epoch : callable, optional
-        Called after every epoch with its row of the history, a dict.
     on_batch : callable, optional
         Called with `x_batch`, `y_batch` and the batch's loss just before every step, for instance
         `lambda x, y, loss: recorder.log(loss=loss)` with a `TrajectoryRecorder`.
-    loss : callable
-        `loss(scores, labels)` -> scalar tensor, the mean over the batch.
 
     Returns
     -------
@@ -379,22 +177,22 @@ def train(
     check_int("epochs", epochs, minimum=0)
     check_int("batch_size", batch_size)
     check_int("seed", seed, minimum=0)
-    check_positive("min_delta", min_delta, allow_zero=True)
+    task = task_of(task)
     if patience is not None:
         check_int("patience", patience)
         if validation is None:
             raise ValueError("patience needs validation=(x_val, y_val); got validation=None.")
     check_weights(model)
-    check_data(model, x, y)
+    check_data(model, x, y, task=task)
     if validation is not None:
         if not isinstance(validation, Sequence) or len(validation) != 2:
             got = type(validation).__name__
             raise ValueError(f"validation must be a pair (x_val, y_val); got a {got}.")
-        check_data(model, *validation, names=("validation[0]", "validation[1]"))
+        check_data(model, *validation, task=task, names=("validation[0]", "validation[1]"))
 
     device, _ = device_and_dtype(model)
     stepper, lr = _make_optimizer(model, optimizer, lr, momentum, weight_decay)
-    shuffling = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed) if shuffle else None
     n_steps = math.ceil(len(x) / batch_size)
     rows, lowest, best_epoch, best_state = [], math.inf, None, None
     bar = tqdm(total=epochs * n_steps, unit="batch", disable=not progress, leave=False)
@@ -402,40 +200,266 @@ def train(
     with bar, seeded(seed, device), in_mode(model, training=True):
         for epoch in range(1, epochs + 1):
             started, total = perf_counter(), 0.0
-            batches = iterate_batches(x, y, batch_size=batch_size, generator=shuffling)
+            batches = iterate_batches(x, y, batch_size=batch_size, generator=generator)
             for step, (x_batch, y_batch) in enumerate(batches, start=1):
                 x_batch, y_batch = x_batch.to(device), y_batch.to(device)
                 stepper.zero_grad()
-                batch_loss = loss(model(x_batch), y_batch)
-                value = check_step(batch_loss, epoch=epoch, step=step, lr=lr)
-                batch_loss.backward()
+                loss = task.loss(model(x_batch), y_batch)
+                value = _check_step(loss, epoch=epoch, step=step, lr=lr)
+                loss.backward()
                 if on_batch is not None:
                     on_batch(x_batch, y_batch, value)
                 stepper.step()
                 total += value * len(x_batch)
                 bar.update()
-            check_epoch(model, epoch=epoch, lr=lr)
-            row = {"epoch": epoch, "train_loss": total / len(x)}
-            row |= {"val_loss": math.nan, "val_accuracy": math.nan}
-            row["seconds"] = perf_counter() - started
+            _check_epoch(model, epoch=epoch, lr=lr)
+            seconds = perf_counter() - started
+            found = math.nan, math.nan
             if validation is not None:
-                judged = evaluate(model, *validation, loss=loss)
-                row |= {"val_loss": judged.loss, "val_accuracy": judged.accuracy}
-                if judged.loss < lowest - min_delta:
+                judged = evaluate(model, *validation, task=task)
+                found = judged.loss, judged.metric
+                if judged.loss < lowest:
                     lowest, best_epoch = judged.loss, epoch
                     best_state = copy.deepcopy(model.state_dict()) if patience else None
-            rows.append(row)
-            bar.set_postfix(epoch=epoch, loss=f"{row['train_loss']:.4f}")
-            if on_epoch is not None:
-                on_epoch(dict(row))
+            rows.append((epoch, total / len(x), *found, seconds))
+            bar.set_postfix(epoch=epoch, loss=f"{total / len(x):.4f}")
             if patience is not None and epoch - (best_epoch or 0) >= patience:
                 break
 
     if best_state is not None:
         model.load_state_dict(best_state)
     refresh_pruned_weights(model)
-    columns = ["epoch", "train_loss", "val_loss", "val_accuracy", "seconds"]
+    columns = ["epoch", "train_loss", "val_loss", f"val_{task.metric_name}", "seconds"]
     return History(pd.DataFrame(rows, columns=columns), best_epoch, len(rows) < epochs)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good a network is on one data set.
+
+    Attributes
+    ----------
+    loss : float
+        Mean loss per example.
+    metric : float
+        What the task judges by; for a classification the accuracy.
+    metric_name : str
+    accuracy : float
+        Share of the examples whose highest output is at the right class, in [0, 1].
+    error_rate : float
+        1 - accuracy.
+    """
+
+    loss: float
+    metric: float
+    metric_name: str = "accuracy"
+
+    @property
+    def accuracy(self) -> float:
+        if self.metric_name != "accuracy":
+            raise AttributeError(f"this task is judged by {self.metric_name}: use .metric.")
+        return self.metric
+
+    @property
+    def error_rate(self) -> float:
+        return 1 - self.accuracy
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    *,
+    batch_size: int = 1024,
+    task: str | Task = "classification",
+) -> Evaluation:
+    """Judge `model` on examples `x` (N, ...) with targets `y` (N, ...), in evaluation mode.
+
+    The mode of every part of the model is put back afterwards. Parameters and errors are those of
+    `train`; `batch_size` changes the memory needed and the speed, not the result.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 2, bias=False)
+    >>> _ = nn.init.eye_(model.weight)  # the class is the larger of the two inputs
+    >>> evaluate(model, torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0])).accuracy
+    0.5
+    """
+    check_int("batch_size", batch_size)
+    task = task_of(task)
+    check_data(model, x, y, task=task)
+    device, _ = device_and_dtype(model)
+    total, outputs = 0.0, []
+    with in_mode(model, training=False):
+        for x_batch, y_batch in iterate_batches(x, y, batch_size=batch_size):
+            outputs.append(model(x_batch.to(device)))  # (B, K)
+            total += task.loss(outputs[-1], y_batch.to(device)).item() * len(x_batch)
+    metric = task.metric(torch.cat(outputs), y.to(device))
+    return Evaluation(total / len(x), metric, task.metric_name)
+
+
+def iterate_batches(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    *,
+    batch_size: int,
+    generator: torch.Generator | None = None,
+) -> Iterator[Pair]:
+    """Walk once through the data in batches: every example exactly once, the last batch smaller.
+
+    Parameters
+    ----------
+    x, y : torch.Tensor
+        Examples (N, ...) and targets (N, ...).
+    batch_size : int
+        B, examples per batch.
+    generator : torch.Generator, optional
+        Shuffles the examples. None: the order they stand in.
+
+    Examples
+    --------
+    >>> x, y = torch.arange(5.0).reshape(5, 1), torch.arange(5)
+    >>> [labels.tolist() for _, labels in iterate_batches(x, y, batch_size=2)]
+    [[0, 1], [2, 3], [4]]
+    """
+    check_int("batch_size", batch_size)
+    if len(x) != len(y):
+        raise ValueError(f"x and y must have one length; got {len(x)} and {len(y)}.")
+    if generator is None:
+        for start in range(0, len(x), batch_size):
+            yield x[start : start + batch_size], y[start : start + batch_size]
+        return
+    order = torch.randperm(len(x), generator=generator, device=generator.device)
+    for chosen in order.split(batch_size):
+        yield x[chosen.to(x.device)], y[chosen.to(y.device)]
+
+
+@contextmanager
+def in_mode(model: nn.Module, *, training: bool) -> Iterator[nn.Module]:
+    """Put `model` into training or evaluation mode for a block; then give each part its own back.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.Dropout()).train()
+    >>> with in_mode(model, training=False):
+    ...     model[1].training
+    False
+    >>> model[1].training
+    True
+    """
+    before = {module: module.training for module in model.modules()}
+    model.train(training)
+    try:
+        yield model
+    finally:
+        for module, mode in before.items():
+            module.training = mode
+
+
+@torch.no_grad()
+def refresh_pruned_weights(model: nn.Module) -> None:
+    """Bring every masked `weight` up to date with its `weight_orig` and `weight_mask`.
+
+    `torch.nn.utils.prune` computes `weight` at the start of a forward pass, so after an optimizer's
+    step it is one step old until the next forward pass.
+    """
+    for module in model.modules():
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, BasePruningMethod):
+                hook(module, None)
+
+
+def device_and_dtype(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where the weights of `model` live and their type; the CPU and float32 if it has none."""
+    first = next(model.parameters(), torch.empty(0, device="cpu", dtype=torch.float32))
+    return first.device, first.dtype
+
+
+def try_forward(model: nn.Module, x: torch.Tensor, name: str) -> torch.Tensor:
+    """Return `model(x)`; where the model fails on it, say so with the name and shape of `x`."""
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor; got {type(x).__name__}.")
+    try:
+        return model(x)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"{name} must fit the model; a {type(model).__name__} failed on shape "
+            f"{tuple(x.shape)}, {x.dtype} on {x.device}, with: {error}"
+        ) from error
+
+
+def check_data(
+    model: nn.Module,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    *,
+    task: str | Task = "classification",
+    names: tuple[str, str] = ("x", "y"),
+) -> None:
+    """Raise unless `x` (N, ...) and `y` (N, ...) are data for `model` and the task.
+
+    One example goes through the model, in evaluation mode and without gradients.
+    """
+    x_name, y_name = names
+    for name, tensor in ((x_name, x), (y_name, y)):
+        if not isinstance(tensor, torch.Tensor):
+            raise TypeError(
+                f"{name} must be a torch.Tensor; got {type(tensor).__name__}. "
+                "torch.as_tensor(...) makes one."
+            )
+    device, dtype = device_and_dtype(model)
+    if x.dtype != dtype:
+        raise TypeError(
+            f"{x_name} must have the model's dtype, {dtype}; got {x.dtype}. "
+            f"{x_name}.to({dtype}) converts it."
+        )
+    if x.dim() < 2 or len(x) != len(y):
+        raise ValueError(
+            f"{x_name} must have shape (N, ...) and {y_name} as many targets; got "
+            f"{tuple(x.shape)} and {tuple(y.shape)}."
+        )
+    if len(x) == 0:
+        raise ValueError(f"{x_name} must hold at least one example; got shape {tuple(x.shape)}.")
+    check_finite(x_name, x)
+    with in_mode(model, training=False), torch.no_grad():
+        output = try_forward(model, x[:1].to(device), x_name)
+    task_of(task).check_targets(y, output, y_name)
+
+
+def check_weights(model: nn.Module) -> None:
+    """Raise unless `model` has something to train and all its weights are finite."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(
+            f"model must have a parameter that requires a gradient; got a {type(model).__name__} "
+            "without one."
+        )
+    for name, parameter in model.named_parameters():
+        check_finite(f"model parameter {name!r}", parameter.detach())
+
+
+def _check_step(loss: torch.Tensor, *, epoch: int, step: int, lr: float) -> float:
+    """Return the loss of a batch as a number; raise if it is not one, or not finite."""
+    if not isinstance(loss, torch.Tensor) or loss.dim() != 0:
+        got = tuple(loss.shape) if isinstance(loss, torch.Tensor) else loss
+        raise ValueError(f"the task's loss must return a tensor with one number; got {got}.")
+    value = loss.item()
+    if not math.isfinite(value):
+        raise FloatingPointError(
+            f"the training loss became {value} at epoch {epoch}, step {step}. The learning rate is "
+            f"probably too high: lr is {lr:g}; try {lr / 10:g}."
+        )
+    return value
+
+
+def _check_epoch(model: nn.Module, *, epoch: int, lr: float) -> None:
+    """Raise if the last step of an epoch left a weight that is not finite."""
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise FloatingPointError(
+                f"the weights of {name!r} stopped being finite in the last step of epoch {epoch}. "
+                f"The learning rate is probably too high: lr is {lr:g}; try {lr / 10:g}."
+            )
 
 
 def _make_optimizer(

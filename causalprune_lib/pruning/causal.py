@@ -9,737 +9,206 @@ described and as released differ:
   with the step weights w_t of the solver. It never fits the lasso. The rule here is that sum
   (`CausalScores`); `CausalLasso` is the lasso.
 - Since the sum is taken weight by weight, fitting each layer and fitting the whole network with one
-  alpha give the same masks. They differ where alpha is relative to alpha_max, and in rankings.
+  alpha give the same masks.
 - The released code reports the epoch that is best on the test set; the paper says validation set.
   Here it is a validation split, or the last epoch.
 
-`causal_unstructured` prunes a model in the manner of `torch.nn.utils.prune`, `CausalPruning` runs
-algorithm 1, `causal_structured` (in `structured`) takes whole filters out.
+`CausalPruning` is algorithm 1, `causal_unstructured` prunes a model once in the manner of
+`torch.nn.utils.prune`, `causal_structured` (in `structured`) takes whole filters out.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
-import math
 import os
-import pickle
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.base import BaseEstimator
 from torch import nn
-from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from causalprune_lib._files import DRAFTS, replacing
-from causalprune_lib._memory import Bytes, available_disk
-from causalprune_lib._random import seeded
-from causalprune_lib._validation import check_choice, check_fraction, check_int, check_positive
-from causalprune_lib.causality.scores import FORMS, LOSSES, CausalScores, planned_sizes
-from causalprune_lib.nets.data import Dataset, complement, stratified_rows
-from causalprune_lib.nets.training import (
-    History,
-    Loss,
-    device_and_dtype,
-    refresh_pruned_weights,
-    train,
+from causalprune_lib._resume import Folder, fingerprint, plain
+from causalprune_lib._validation import check_choice, check_int, check_positive
+from causalprune_lib.causality.scores import CausalScores
+from causalprune_lib.nets.data import Dataset
+from causalprune_lib.nets.tasks import task_of
+from causalprune_lib.nets.training import History, Pair, Training
+from causalprune_lib.pruning.iterative import (
+    SCHEDULES,
+    check_amounts,
+    pruning_rounds,
+    rewind,
 )
-from causalprune_lib.pruning.iterative import amount_schedule, rewind
-from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model, masks_of
+from causalprune_lib.pruning.masks import Masks, clone_model, masks_of
 from causalprune_lib.pruning.scores import Scores, prune_by_scores
-from causalprune_lib.pruning.select import LayerCollapseWarning, masks_from_scores
+from causalprune_lib.pruning.select import floor_counts, masks_from_scores
 
-# ---- causal_training: The three kinds of training in causal pruning: before, while recording, af
-
-
-Pair = tuple[torch.Tensor, torch.Tensor]
-
-
-OPTIONS = ("optimizer", "lr", "momentum", "weight_decay")
-
-
-RELEASED = {
-    "pretrain": {"optimizer": "adam", "lr": 5e-4},
-    "record": {"optimizer": "sgd", "lr": 1e-3},
-    "posttrain": {"optimizer": "adam", "lr": 5e-4},
-}
+CHANGES = ("two_batch", "same_batch")  # of the loss: from batch to batch, or on one batch
+KINDS = ("released", "movement")
+# As released.
+PRETRAIN = Training(epochs=10, batch_size=512, lr=5e-4, optimizer="adam")
+RECORD = Training(epochs=10, batch_size=512, lr=1e-3)
+POSTTRAIN = Training(epochs=200, batch_size=512, lr=5e-4, optimizer="adam")
 
 
 @dataclass(frozen=True, eq=False)
-class Phase:
-    """What a training loop is asked to do.
+class Recording:
+    """What one recorded training says about the weights.
 
     Attributes
     ----------
-    kind : {"pretrain", "record", "posttrain"}
-    number : int
-        Position in the run: 0 before, 1..N_iter while recording, N_iter + 1 after.
-    epochs : int
-    seed : int
-        For the order of the batches. Torch's own generators are seeded with it already.
-    data : (x, y) or None
-        What `fit` was given to train on.
-    validation : (x, y) or None
-    loss : {"two_batch", "same_batch"}
-        Which change of the loss is wanted while recording.
-    scores : CausalScores or None
-        While recording, open. Before each `optimizer.step()` call `scores.log(loss=loss)` for the
-        two-batch loss, `scores.batch(x, y)` for the same-batch loss.
+    scores : dict of str to CausalScores
+        By the change of the loss: "two_batch", "same_batch".
+    losses : tuple of float
+        (T,), of each batch just before its step.
+    history : History
     """
 
-    kind: str
-    number: int
-    epochs: int
-    seed: int
-    data: Pair | None = None
-    validation: Pair | None = None
-    loss: str = "two_batch"
-    scores: CausalScores | None = None
-
-
-TrainFn = Callable[[nn.Module, Phase], Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Loop:
-    """The library's own training loop for all three kinds, or the user's `train_fn`."""
-
-    options: Mapping[str, Mapping[str, Any]]  # by kind, for `train`
-    batch_size: int = 512
-    criterion: Loss = cross_entropy
-    patience: int | None = None
-    train_fn: TrainFn | None = None
-    progress: bool = True
-
-    def run(self, model: nn.Module, phase: Phase) -> list[dict[str, Any]]:
-        """Train `model` in place; rows of its history, by epoch."""
-        if self.train_fn is not None:
-            with seeded(phase.seed, device_and_dtype(model)[0]):
-                history = self.train_fn(model, phase)
-            refresh_pruned_weights(model)
-        else:
-            history = self._train(model, phase)
-        rows = history.frame.to_dict("records") if isinstance(history, History) else []
-        return [{"phase": phase.kind, "number": phase.number, **row} for row in rows]
-
-    def check(self, model: nn.Module, data: Pair | None, validation: Pair | None) -> None:
-        """Raise what `train` would raise about options and data, without any training."""
-        if self.train_fn is not None:
-            return
-        for kind in RELEASED:
-            self._train(model, Phase(kind, 0, 0, 0, data, validation))
-
-    def _train(self, model: nn.Module, phase: Phase) -> History:
-        on_batch = None
-        if phase.scores is not None:
-            on_batch = partial(_log, phase)
-        recording = phase.kind == "record"
-        return train(
-            model,
-            *phase.data,
-            epochs=phase.epochs,
-            batch_size=self.batch_size,
-            seed=phase.seed,
-            validation=None if recording else phase.validation,
-            patience=self.patience if phase.kind == "posttrain" else None,
-            loss=self.criterion,
-            on_batch=on_batch,
-            progress=self.progress,
-            **self.options[phase.kind],
-        )
-
-
-def _log(phase: Phase, x: torch.Tensor, y: torch.Tensor, loss: float) -> None:
-    if phase.loss == "two_batch":
-        phase.scores.log(loss=loss)
-    else:
-        phase.scores.batch(x, y)
-
-
-def merged(name: str, defaults: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict:
-    """Options of `train`: the released ones, with those that are given in their place."""
-    for option in given or {}:
-        check_choice(f"option in {name}", option, OPTIONS)
-    return {**defaults, **(given or {})}
-
-
-def split(
-    data: Dataset | Pair | None,
-    validation: Pair | None,
-    patience: int | None,
-    fraction: float,
-    seed: int,
-) -> tuple[Pair | None, Pair | None]:
-    """Examples to train on and to validate on; the latter from the former where `patience` asks."""
-    if data is not None and not isinstance(data, Dataset):
-        if not isinstance(data, tuple | list) or len(data) != 2:
-            raise TypeError(f"data must be a Dataset or a pair (x, y); got {type(data).__name__}.")
-        data = tuple(data)
-    if data is None or validation is not None or patience is None:
-        pair = (data.x_train, data.y_train) if isinstance(data, Dataset) else data
-        return pair, validation
-    if isinstance(data, Dataset):
-        parts = data.split_validation(fraction, seed=seed)
-        return parts[:2], parts[2:]
-    x, y = data
-    n_val = round(check_fraction("validation_fraction", fraction, closed=False) * len(y))
-    rows = stratified_rows(y.cpu().numpy(), n_val, seed=seed, name="validation_fraction * N")
-    rest = torch.from_numpy(complement(rows, len(y))).to(y.device)
-    rows = torch.from_numpy(rows).to(y.device)
-    return (x[rest.to(x.device)], y[rest]), (x[rows.to(x.device)], y[rows])
-
-
-# ---- causal_phases: The phases of causal pruning on disk: a run that is killed goes on from the
-
-
-FORMAT = "causalprune causal pruning 1"
-
-
-RUN = "run.json"
-
-
-SLACK = 1 << 16  # bytes for names, headers and the history of a phase
-
-
-Content = dict[str, Any]
-
-
-def phase_seed(seed: int, phase: int) -> int:
-    """The seed of phase 0, 1, ... of a run: a function of both, so no generator is carried over.
-
-    Examples
-    --------
-    >>> phase_seed(0, 1) == phase_seed(0, 1), phase_seed(0, 1) == phase_seed(1, 0)
-    (True, False)
-    """
-    return int(np.random.SeedSequence([seed, phase]).generate_state(1)[0])
-
-
-def fingerprint(tensors: Mapping[str, torch.Tensor]) -> str:
-    """A short digest of tensors: their names, shapes, types and every bit of their values.
-
-    Examples
-    --------
-    >>> fingerprint({"a": torch.zeros(2)}) == fingerprint({"a": torch.zeros(2)})
-    True
-    >>> fingerprint({"a": torch.zeros(2)}) == fingerprint({"a": torch.ones(2)})
-    False
-    """
-    digest = hashlib.sha256()
-    for name, tensor in tensors.items():
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)};".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
-
-
-def describe(
-    options: Mapping[str, Any],
-    model: nn.Module,
-    data: Mapping[str, tuple[torch.Tensor, torch.Tensor] | None],
-) -> dict[str, Any]:
-    """All that decides the result of a run, as values for `Phases`.
-
-    A function is known by its name, a network and data by a `fingerprint`.
-    """
-    run = {}
-    for name, value in options.items():
-        if callable(value):
-            named = value if hasattr(value, "__qualname__") else type(value)
-            value = f"{named.__module__}.{named.__qualname__}"
-        run[name] = dict(value) if isinstance(value, Mapping) else value
-    run["model"] = f"{type(model).__name__} {fingerprint(model.state_dict())}"
-    for name, pair in data.items():
-        run[name] = None
-        if pair is not None:
-            digest = fingerprint({"x": pair[0], "y": pair[1]})
-            run[name] = f"{len(pair[0])} examples {digest}"
-    return run
-
-
-class Phases:
-    """Runs the phases of one run, or takes their results from a folder.
-
-    Parameters
-    ----------
-    path : path, optional
-        The folder; it is made if need be. None: nothing is kept.
-    run : mapping
-        What the run is: its options and the fingerprints of its network and data, as JSON values.
-
-    Raises
-    ------
-    FileExistsError
-        The folder holds something else than a run.
-    ValueError
-        The folder holds another run; the error names what differs.
-    """
-
-    def __init__(self, path: str | os.PathLike | None, run: Mapping[str, Any]) -> None:
-        self.path = None if path is None else Path(path)
-        if self.path is not None:
-            # As a reader will find it: a tuple comes back as a list.
-            self._open(json.loads(json.dumps({"format": FORMAT, **run}, default=repr)))
-
-    def run(self, name: str, work: Callable[[], Content], *, bytes_needed: int) -> Content:
-        """The result of phase `name`: from its file, or from `work()`, which is then kept.
-
-        Parameters
-        ----------
-        name : str
-            The file's name, without its ending.
-        work : callable
-            Returns a dictionary of tensors, numbers, strings, lists and dictionaries.
-        bytes_needed : int
-            About how large the file will be. Room for it is asked for before the work is done.
-
-        Raises
-        ------
-        OSError
-            The disk is full, or the file cannot be written. Earlier phases are safe.
-        ValueError
-            The file of the phase is damaged.
-        """
-        if self.path is None:
-            return work()
-        file = self.path / f"{name}.pt"
-        if file.exists():
-            return _read(file)
-        free = available_disk(self.path)
-        if free < bytes_needed + SLACK:
-            raise OSError(
-                errno.ENOSPC,
-                f"phase {name!r} will need {Bytes(bytes_needed + SLACK)}; the disk of {self.path} "
-                f"has {free} available. {self._safe()}",
-            )
-        content = work()
-        try:
-            with replacing(file) as draft, draft.open("wb") as stream:
-                torch.save(content, stream)
-        except (OSError, RuntimeError) as error:  # torch wraps what its zip writer meets
-            number = error.errno if isinstance(error, OSError) else None
-            raise OSError(
-                number or errno.EIO,
-                f"phase {name!r} could not be written to {file}: {error}. {self._safe()}",
-            ) from error
-        return content
-
-    def _safe(self) -> str:
-        done = sorted((f for f in self.path.glob("*.pt") if f.name[0] != "."), key=os.path.getmtime)
-        kept = ", ".join(file.stem for file in done) or "none yet"
-        return f"Finished phases ({kept}) are safe: make room and run it again to go on."
-
-    def _open(self, run: Mapping[str, Any]) -> None:
-        file = self.path / RUN
-        if self.path.exists() and not self.path.is_dir():
-            raise FileExistsError(f"path must be a folder; {self.path} is a file.")
-        if not file.exists():
-            if self.path.exists() and any(not entry.match(DRAFTS) for entry in self.path.iterdir()):
-                raise FileExistsError(
-                    f"path must be new, empty or the folder of this run; {self.path} holds "
-                    "something else."
-                )
-            with replacing(file) as draft:
-                draft.write_text(json.dumps(run, indent=1))
-            return
-        try:
-            found = json.loads(file.read_text())
-        except ValueError as error:
-            raise ValueError(f"path must be the folder of a run; {file} is damaged.") from error
-        check_same(found, run, self.path)
-        for draft in self.path.glob(DRAFTS):  # left by a process that was killed
-            draft.unlink(missing_ok=True)
-
-
-def check_same(found: Mapping[str, Any], run: Mapping[str, Any], path: Path) -> None:
-    """Raise a ValueError that names each entry in which the run at `path` is another one."""
-    keys = [*run, *(key for key in found if key not in run)]
-    # As text, because a floor of 1 is one weight and a floor of 1.0 all of them.
-    unlike = [key for key in keys if json.dumps(found.get(key)) != json.dumps(run.get(key))]
-    if unlike:
-        listed = "; ".join(f"{k}: {found.get(k)!r} there, {run.get(k)!r} here" for k in unlike)
-        raise ValueError(
-            f"path must be the folder of this run; {path} holds another one ({listed}). "
-            "Choose another folder, or delete that one."
-        )
-
-
-def _read(file: Path) -> Content:
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"{file} is damaged ({error}). Delete it and the files of later phases; they will be "
-            "done again."
-        ) from error
-
-
-def state_bytes(model: nn.Module) -> int:
-    """Bytes of the tensors that a file of the model's state holds."""
-    return sum(t.numel() * t.element_size() for t in model.state_dict().values())
-
-
-# ---- causal_recording: A recorded training: the causal scores of a network, from where it is.
-
-
-KINDS = ("released", "movement", "correlation")
+    scores: dict[str, CausalScores]
+    losses: tuple[float, ...]
+    history: History
 
 
 def record(
-    model: nn.Module, loop: Loop, phase: Phase, **options: Any
-) -> tuple[CausalScores, list[dict[str, Any]]]:
-    """Train `model` in place under `CausalScores(model, **options)`; these and history's rows."""
-    probe = partial(_probe, loop.criterion) if phase.loss == "same_batch" else None
-    scores = CausalScores(model, loss=phase.loss, probe=probe, **options)
-    with scores:
-        rows = loop.run(model, replace(phase, scores=scores))
-    return scores, rows
-
-
-def _probe(criterion: Loss, model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return criterion(model(x), y)
-
-
-def record_scores(
     model: nn.Module,
-    data: Dataset | Pair | None,
+    data: Dataset | Pair,
+    training: Training = RECORD,
     *,
-    epochs: int = 10,
-    loss: str = "two_batch",
-    n_steps: int | None = None,
-    batch_size: int = 512,
-    criterion: Loss = cross_entropy,
-    train_fn: TrainFn | None = None,
+    changes: Sequence[str] = ("two_batch",),
+    losses: Sequence[float] | None = None,
+    reuse_loss: bool = False,
     seed: int = 0,
     progress: bool = False,
-    form: str = "vanilla",
-    correlation: bool = False,
-    **options: Any,
-) -> CausalScores:
-    """Train a copy of `model` from where it is, and stream the causal scores of its weights.
+) -> Recording:
+    """Train `model` in place, streaming the causal scores of its weights.
 
     Parameters
     ----------
     model : nn.Module
-        Is not changed. Weights masked on it stay zero in the copy.
+        As it is after pretraining. Weights masked on it stay zero.
     data : Dataset or (x, y)
-    epochs, batch_size, criterion, seed, progress
-        Of the training; `criterion(outputs, y)` is its loss function.
-    loss : {"two_batch", "same_batch"}
-        Which change of the loss; see `CausalScores`.
-    n_steps : int, optional
-        How many steps the optimizer will make; needed where a `train_fn` does not walk `epochs`
-        times through `data` in batches of `batch_size`.
-    train_fn : callable, optional
-        A loop of your own, `train_fn(model, phase)`; see `Phase`.
-    form, correlation
-        As in `CausalScores`: its features where the recording has momentum, and whether
-        `scores("correlation")` is wanted.
-    **options
-        `lr`, `optimizer`, `momentum`, `weight_decay` of `train`; as released lr=1e-3 and plain SGD.
-
-    Returns
-    -------
-    CausalScores
+        Examples to train on; of a Dataset, its training part.
+    training : Training
+        Of T steps; as released, ten epochs of plain SGD at 1e-3.
+    changes : sequence of {"two_batch", "same_batch"}
+        Which changes of the loss; see `CausalScores`.
+    losses : sequence of float (T,), optional
+        Take the place of the two-batch losses seen. With their changes in another order the scores
+        are a placebo: of the same steps, with the link to the loss cut.
+    reuse_loss : bool
+        As in `CausalScores`, for "same_batch".
+    seed : int
+        The steps depend on it alone.
 
     Examples
     --------
     >>> x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
-    >>> scores = record_scores(nn.Linear(2, 2), (x, (x[:, 0] > 0).long()), epochs=3, batch_size=8)
-    >>> scores.scores("released")["weight"].shape
-    torch.Size([2, 2])
+    >>> data = (x, (x[:, 0] > 0).long())
+    >>> found = record(nn.Linear(2, 2), data, Training(epochs=3, batch_size=8))
+    >>> len(found.losses), found.scores["two_batch"].scores()["weight"].shape
+    (24, torch.Size([2, 2]))
     """
-    settings = {**RELEASED, "record": merged("options", RELEASED["record"], options)}
-    loop = Loop(settings, check_int("batch_size", batch_size), criterion, None, train_fn, progress)
-    check_choice("loss", loss, LOSSES)
-    check_choice("form", form, FORMS)
-    pair, _ = split(data, None, None, 0.0, seed)
-    phase = Phase("record", 1, check_int("epochs", epochs), seed, pair, loss=loss)
-    n_steps = steps_of_round(
-        pair,
-        epochs=epochs,
-        batch_size=batch_size,
-        train_fn=train_fn,
-        n_steps=n_steps,
-        loss=loss,
-        form=form,
-    )
-    kept = {"n_steps": n_steps, "form": form, "correlation": correlation}
-    return record(clone_model(model), loop, phase, **kept)[0]
+    x, y = training_pair(data)
+    n_steps, task = training.n_steps(len(x)), task_of(training.task)
+    streams, seen = {}, []
+    with ExitStack() as stack:
+        for change in changes:
+            options: dict[str, Any] = {"n_steps": n_steps}
+            if check_choice("changes: each", change, CHANGES) == "same_batch":
+                probe = lambda model, x, y: task.loss(model(x), y)  # noqa: E731
+                options |= {"loss": change, "probe": probe, "reuse_loss": reuse_loss}
+            streams[change] = stack.enter_context(CausalScores(model, **options))
+
+        def tell(x_batch: torch.Tensor, y_batch: torch.Tensor, loss: float) -> None:
+            if "two_batch" in streams:
+                streams["two_batch"].log(loss=loss if losses is None else losses[len(seen)])
+            if "same_batch" in streams:
+                streams["same_batch"].batch(x_batch, y_batch)
+                if reuse_loss:
+                    streams["same_batch"].log(loss=loss)
+            seen.append(loss)
+
+        history = training.train(model, x, y, seed=seed, on_batch=tell, progress=progress)
+    return Recording(streams, tuple(seen), history)
 
 
-def steps_of_round(
-    data: Pair | None,
+def record_scores(
+    model: nn.Module,
+    data: Dataset | Pair,
+    training: Training = RECORD,
     *,
-    epochs: int,
-    batch_size: int,
-    train_fn: TrainFn | None,
-    n_steps: int | None,
-    loss: str,
-    form: str,
-) -> int:
-    """How many steps a round makes, after a check that they are known and enough."""
-    if data is None and (train_fn is None or n_steps is None):
-        raise ValueError("data must be given, or a train_fn and n_steps; got None.")
-    if n_steps is None:
-        n_steps = epochs * math.ceil(len(data[0]) / batch_size)
-    planned_sizes(None, n_steps, loss=loss, form=form)
-    return n_steps
-
-
-# ---- causal_run: One run of algorithm 1, phase by phase, and how a round decides what it keeps.
-
-
-Alpha = float | Mapping[str, float]
-
-
-def cubic_schedule(final: float, rounds: int) -> list[float]:
-    """Cumulative amounts that rise fast at first: round r of R ends at final (1 - (1 - r/R)^3).
-
-    The schedule of Zhu and Gupta ("To prune, or not to prune", 2017), which the later code of the
-    causal pruning paper follows.
+    change: str = "two_batch",
+    seed: int = 0,
+    progress: bool = False,
+) -> CausalScores:
+    """The causal scores of `model` from a recorded training of a copy; see `record`.
 
     Examples
     --------
-    >>> cubic_schedule(0.5, 2)
-    [0.4375, 0.5]
+    >>> x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    >>> training = Training(epochs=3, batch_size=8)
+    >>> scores = record_scores(nn.Linear(2, 2), (x, (x[:, 0] > 0).long()), training)
+    >>> scores.scores()["weight"].shape
+    torch.Size([2, 2])
     """
-    check_fraction("final", final, closed=False)
-    check_int("rounds", rounds)
-    return [final * (1 - (1 - r / rounds) ** 3) for r in range(1, rounds)] + [float(final)]
+    found = record(
+        clone_model(model), data, training, changes=[change], seed=seed, progress=progress
+    )
+    return found.scores[change]
 
 
-SCHEDULES = {"geometric": amount_schedule, "cubic": cubic_schedule}
+# A ranking of what is left: `rule(model, number, record)` trains the model in round `number` by
+# calling `record(losses=None)`, which gives a `Recording`, and returns scores, higher = kept.
+ScoreRule = Callable[[nn.Module, int, Callable[..., Recording]], Scores]
 
 
-@dataclass(frozen=True)
-class Rule:
-    """How a round decides: by an alpha, or by a ranking up to an amount.
-
-    Attributes
-    ----------
-    alpha : float or dict of str to float, optional
-        L1_coeff. None: by amounts.
-    relative : bool
-        `alpha` is a fraction of alpha_max.
-    amounts : tuple of float, optional
-        Cumulative, one per round.
-    kind, scope, floor
-        As in `CausalPruning`.
-    """
-
-    alpha: Alpha | None = None
-    relative: bool = False
-    amounts: tuple[float, ...] | None = None
-    kind: str = "released"
-    scope: str = "layer"
-    floor: float | int = 0
-
-    def masks(self, scores: CausalScores, number: int, before: Masks) -> Masks:
-        """What round `number` keeps of what `before` keeps."""
-        if self.amounts is not None:
-            amount = self.amounts[number - 1]
-            return self.ranked(scores.scores(self.kind), amount, before)
-        kept = Masks(scores.support(self._alpha(scores), floor=self.floor)).flat(before.layout)
-        if self.floor:  # of the weights that are left; the support's own floor may take any
-            released = scores.scores("released")
-            best = masks_from_scores(released, 1.0, scope="layer", floor=self.floor, within=before)
-            kept |= best.flat(before.layout)
-        return Masks.from_flat(before.layout, kept & before.flat().to(kept.device))
-
-    def ranked(self, scores: Scores, amount: float, before: Masks) -> Masks:
-        """The weights of highest score, `amount` of all pruned, those that `before` prunes too."""
-        return masks_from_scores(scores, amount, scope=self.scope, floor=self.floor, within=before)
-
-    def _alpha(self, scores: CausalScores) -> Alpha:
-        if not self.relative:
-            return self.alpha
-        top = dict(scores.alpha_max)
-        if self.scope == "global":
-            top = dict.fromkeys(top, max(top.values()))
-        for name, value in top.items():
-            if value == 0 and not self.floor:
-                raise ValueError(
-                    f"alpha cannot be relative in layer {name!r}: its alpha_max is 0, as none of "
-                    "its weights moved. floor= keeps some; amount= does without alpha."
-                )
-            top[name] = value or 1.0  # any number is above a sum of 0
-        if isinstance(self.alpha, Mapping):
-            return {name: self.alpha[name] * top[name] for name in self.alpha}
-        return {name: self.alpha * value for name, value in top.items()}
-
-
-@dataclass(eq=False)
-class Run:
-    """Algorithm 1 on one network, which it changes.
-
-    Attributes
-    ----------
-    epochs : (int, int, int, int)
-        N_pre, N_iter, N_prune, N_post.
-    recording : dict
-        Options of `CausalScores`.
-    start : dict of str to tensor
-        The network after pretraining.
-    masks : list of Masks
-        By round.
-    rows, history : list of dict
-        One per round, one per epoch.
-    last : dict
-        Scores and alpha_max of the last round.
-    """
-
-    model: nn.Module
-    loop: Loop
-    rule: Rule
-    epochs: tuple[int, int, int, int]
-    data: Pair | None
-    validation: Pair | None
-    seed: int
-    loss: str
-    recording: Mapping[str, Any]
-    start: dict[str, torch.Tensor] = field(default_factory=dict)
-    masks: list[Masks] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    last: dict[str, Any] = field(default_factory=dict)
-
-    def go(self, phases: Phases, *, progress: bool) -> None:
-        """Go through all phases, or through those that `phases` does not hold yet."""
-        model, (n_pre, n_iter, n_prune, n_post) = self.model, self.epochs
-        with tqdm(total=n_iter + 2, unit="phase", disable=not progress, leave=False) as bar:
-
-            def done(name: str, work, bytes_needed: int) -> dict[str, Any]:
-                bar.set_postfix_str(name)
-                content = phases.run(name, work, bytes_needed=bytes_needed)
-                self.history += content["history"]
-                bar.update()
-                return content
-
-            pretrain = self._phase("pretrain", 0, n_pre)
-            size = state_bytes(model)
-            self.start = done("pretrain", lambda: self._train(pretrain), size)["state"]
-            rewind(model, self.start)
-            masks = masks_of(model)
-            for number in range(1, n_iter + 1):
-                phase = self._phase("record", number, n_prune)
-                work = lambda phase=phase, masks=masks: self._round(phase, masks)  # noqa: E731
-                self.last = done(f"round-{number:03d}", work, 9 * masks.n)
-                masks = Masks(self.last["masks"])
-                self.masks.append(masks)
-                self.rows.append(self.last["row"])
-                apply_masks(model, masks)
-                rewind(model, self.start)
-            phase = self._phase("posttrain", n_iter + 1, n_post)
-            rewind(
-                model, done("posttrain", lambda: self._train(phase), state_bytes(model))["state"]
-            )
-
-    def _phase(self, kind: str, number: int, epochs: int) -> Phase:
-        seed = phase_seed(self.seed, number)
-        return Phase(kind, number, epochs, seed, self.data, self.validation, self.loss)
-
-    def _train(self, phase: Phase) -> dict[str, Any]:
-        rows = self.loop.run(self.model, phase)
-        state = {name: t.detach().cpu().clone() for name, t in self.model.state_dict().items()}
-        return {"state": state, "history": rows}
-
-    def _round(self, phase: Phase, before: Masks) -> dict[str, Any]:
-        scores, history = record(self.model, self.loop, phase, **self.recording)
-        masks = self.rule.masks(scores, phase.number, before)
-        ranks = scores.scores(self.rule.kind)
-        return {
-            "masks": {name: mask.cpu() for name, mask in masks.items()},
-            "scores": {name: values.cpu() for name, values in ranks.items()},
-            "alpha_max": {name: float(value) for name, value in scores.alpha_max.items()},
-            "row": {
-                "round": phase.number,
-                "amount": masks.amount,
-                "kept": masks.n_kept,
-                "recorded": int(scores.n_recorded),
-                "dropped": int(scores.n_dropped),
-            },
-            "history": history,
-        }
-
-
-# ---- causal_algorithm: Causal pruning, algorithm 1: pretrain; record, prune and rewind, N_iter t
-
-
-class CausalPruning:
-    """Algorithm 1 of the causal pruning paper, resumable.
+class CausalPruning(BaseEstimator):
+    """Algorithm 1 of the paper: pretrain; N_iter times record, prune and rewind; train on.
 
     Parameters
     ----------
-    alpha : float or dict of str to float, optional
-        L1_coeff: a weight is kept if |sum_t w_t dL_t (d theta_t)^2| > alpha sum_t w_t. It has the
-        unit of the sums, loss times squared weight.
-    relative : bool
-        `alpha` is a fraction of alpha_max, the value at which everything goes: of each layer's
-        own with `scope="layer"`, of the whole network's with "global".
-    amount : float, optional
-        Prune the lowest scores up to this fraction of all weights, instead of `alpha`.
+    amount : float or sequence of float or int, optional
+        Fraction of all weights that is pruned in the end, or what is pruned after each round.
+    alpha : float, optional
+        L1_coeff, instead of an amount: a weight goes if |sum_t w_t dL_t (d theta_t)^2| is at most
+        alpha sum_t w_t. It has the unit of the sums, loss times squared weight.
+    n_iter : int
+        Rounds (N_iter).
     schedule : {"geometric", "cubic"}
-        How `amount` is reached over the rounds: `amount_schedule` or `cubic_schedule`.
-    n_pre, n_iter, n_prune, n_post : int
-        N_pre epochs of pretraining, N_iter rounds of N_prune recorded epochs, N_post epochs after.
-    scope : {"layer", "global"}
-        One ranking (or relative alpha) for each layer, or one for the whole network. An absolute
-        alpha gives the same masks in both.
+        How `amount` is reached over the rounds: see `amount_schedule`.
+    scope : {"global", "layer"}
+        One ranking for the whole network or for each layer.
     floor : int or float
         The least number or fraction of weights that every layer keeps.
-    kind : {"released", "movement", "correlation"}
-        Scores by which `amount` ranks; see `CausalScores.scores`.
-    loss : {"two_batch", "same_batch"}
+    score : {"released", "movement"} or callable
+        What ranks the weights: see `CausalScores.scores`, and `ScoreRule`.
+    change : {"two_batch", "same_batch"}
         Which change of the loss is recorded; see `CausalScores`.
-    form : {"vanilla", "momentum", "momentum_paper"}
-        Features of a recording with momentum (`prune={"momentum": 0.9}`); see `CausalScores`.
-    pre, prune, post : dict, optional
-        `optimizer`, `lr`, `momentum`, `weight_decay` of the three kinds of training. Left out:
-        Adam with 5e-4, SGD with 1e-3 and no momentum, Adam with 5e-4, as released.
-    batch_size, criterion
-        Of all training; `criterion(outputs, y)` is the loss function.
-    patience : int, optional
-        Stop training after pruning when the loss on a validation split has not fallen for so many
-        epochs, and go back to the best one. The test set plays no part.
-    validation_fraction : float
-        Share of the training examples set aside for that.
-    train_fn : callable, optional
-        `train_fn(model, phase)`, a loop of your own for all phases; see `Phase`. `pre`, `prune`,
-        `post`, `batch_size` and `patience` are then its own affair.
-    n_steps : int, optional
-        Steps that the optimizer makes in a round; needed where `train_fn` does not walk N_prune
-        times through the data in batches of `batch_size`.
-    seed : int
-        Each phase derives its own from it.
-    path : path, optional
-        Folder for finished phases. A run that was killed goes on from there to the same masks,
-        bit for bit on the same device. A round takes about 5 bytes per weight. Of a `train_fn` and
-        a `criterion` only the names are compared with those of the run there.
-    progress : bool
-        Show bars.
+    pretrain, record, posttrain : Training
+        N_pre, N_prune and N_post are their epochs. As released: Adam with 5e-4 for 10 epochs, plain
+        SGD with 1e-3 for 10, Adam with 5e-4 for 200, batches of 512. With a `patience`, training
+        after pruning ends at the best epoch on `validation`.
+    seed : int or callable
+        The seed of phase 0 (before), 1..N_iter (rounds) and N_iter + 1 (after) is derived from it;
+        a callable gives them.
 
     Attributes
     ----------
     masks_ : Masks
     scores_ : dict of str to tensor
         Of the last round; higher = kept. Weights pruned before it score lowest.
-    alpha_max_ : dict of str to float
-        Of the last round: the alpha at which a layer is empty.
     rounds_ : DataFrame
-        One row per round: `round`, `amount`, `kept`, `recorded` and `dropped` steps.
+        One row per round: `round`, `amount`, `kept`, and `recorded` and `dropped` steps.
     masks_by_round_ : list of Masks
         Nested.
     history_ : DataFrame
-        One row per epoch of the library's own loop, with `phase` and `number`.
+        One row per epoch, with `phase` and `number`.
     rewind_state_ : dict of str to tensor
         The network after pretraining.
     model_ : nn.Module
@@ -750,8 +219,9 @@ class CausalPruning:
     >>> x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
     >>> data = (x, (x[:, 0] > 0).long())
     >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
-    >>> short = {"n_pre": 1, "n_iter": 2, "n_prune": 2, "n_post": 1, "batch_size": 16}
-    >>> pruning = CausalPruning(amount=0.75, **short, progress=False).fit(model, data)
+    >>> short = Training(epochs=2, batch_size=16)
+    >>> phases = {"pretrain": short, "record": short, "posttrain": short}
+    >>> pruning = CausalPruning(amount=0.75, n_iter=2, **phases).fit(model, data)
     >>> pruning.rounds_["amount"].tolist()
     [0.5, 0.75]
     """
@@ -759,65 +229,34 @@ class CausalPruning:
     def __init__(
         self,
         *,
-        alpha: float | Mapping[str, float] | None = None,
-        relative: bool = False,
-        amount: float | None = None,
-        schedule: str = "geometric",
-        n_pre: int = 10,
+        amount: float | Sequence[float | int] | None = None,
+        alpha: float | None = None,
         n_iter: int = 10,
-        n_prune: int = 10,
-        n_post: int = 200,
-        scope: str = "layer",
+        schedule: str = "geometric",
+        scope: str = "global",
         floor: float | int = 0,
-        kind: str = "released",
-        loss: str = "two_batch",
-        form: str = "vanilla",
-        pre: Mapping[str, object] | None = None,
-        prune: Mapping[str, object] | None = None,
-        post: Mapping[str, object] | None = None,
-        batch_size: int = 512,
-        criterion: Loss = cross_entropy,
-        patience: int | None = None,
-        validation_fraction: float = 0.1,
-        train_fn: TrainFn | None = None,
-        n_steps: int | None = None,
-        seed: int = 0,
-        path: str | os.PathLike | None = None,
-        progress: bool = True,
+        score: str | ScoreRule = "released",
+        change: str = "two_batch",
+        pretrain: Training = PRETRAIN,
+        record: Training = RECORD,
+        posttrain: Training = POSTTRAIN,
+        seed: int | Callable[[int], int] = 0,
     ) -> None:
-        if (alpha is None) == (amount is None):
-            raise ValueError(
-                f"Give alpha or amount, one of them; got alpha={alpha}, amount={amount}."
-            )
-        for name, value in alpha.items() if isinstance(alpha, Mapping) else [("", alpha)]:
-            if value is not None:
-                check_positive(f"alpha[{name!r}]" if name else "alpha", value)
-        if amount is not None:
-            amount = check_fraction("amount", amount, closed=False)
-        self.alpha, self.relative, self.amount = alpha, relative, amount
-        self.schedule = check_choice("schedule", schedule, SCHEDULES)
-        self.n_pre = check_int("n_pre", n_pre, minimum=0)
-        self.n_iter, self.n_prune = check_int("n_iter", n_iter), check_int("n_prune", n_prune)
-        self.n_post = check_int("n_post", n_post, minimum=0)
-        self.scope = check_choice("scope", scope, ["layer", "global"])
-        self.floor, self.kind = floor, check_choice("kind", kind, KINDS)
-        self.loss = check_choice("loss", loss, LOSSES)
-        self.form = check_choice("form", form, FORMS)
-        self.pre = merged("pre", RELEASED["pretrain"], pre)
-        self.prune = merged("prune", RELEASED["record"], prune)
-        self.post = merged("post", RELEASED["posttrain"], post)
-        self.batch_size, self.criterion = check_int("batch_size", batch_size), criterion
-        self.patience, self.validation_fraction = patience, validation_fraction
-        self.train_fn, self.n_steps = train_fn, n_steps
-        self.seed = check_int("seed", seed, minimum=0)
-        self.path, self.progress = path, progress
+        self.amount, self.alpha = amount, alpha
+        self.n_iter, self.schedule = n_iter, schedule
+        self.scope, self.floor = scope, floor
+        self.score, self.change = score, change
+        self.pretrain, self.record, self.posttrain = pretrain, record, posttrain
+        self.seed = seed
 
     def fit(
         self,
         model: nn.Module,
-        data: Dataset | Pair | None = None,
+        data: Dataset | Pair,
         *,
         validation: Pair | None = None,
+        path: str | os.PathLike | None = None,
+        progress: bool = False,
     ) -> CausalPruning:
         """Run the algorithm on a copy of `model`, which is itself not changed.
 
@@ -826,79 +265,155 @@ class CausalPruning:
         model : nn.Module
             At its initial weights. Weights masked on it stay pruned.
         data : Dataset or (x, y)
-            Training examples; of a Dataset, its training part. May be left out with a `train_fn`
-            that has its own and `n_steps`.
+            Training examples; of a Dataset, its training part.
         validation : (x, y), optional
-            Examples for the validation loss, instead of a part of the training examples.
+            For the validation loss. Never the test set.
+        path : path, optional
+            Folder for finished phases. A run that was killed goes on from there to the same masks,
+            bit for bit on the same machine. A round takes about 5 bytes per weight. Of functions
+            only the names are compared with those of the run there.
+        progress : bool
+            Show bars.
 
         Raises
         ------
         ValueError
             Before any training: options or data that do not fit, an amount that the floor forbids,
-            a folder of another run (what differs is named). In a round: an alpha that leaves a
-            layer empty.
+            a folder of another run (what differs is named).
         OSError
             The disk is full. Finished phases are safe.
 
         Warns
         -----
         LayerCollapseWarning
-            An amount takes the last weight of a layer.
+            A round takes the last weight of a layer.
         """
-        work = clone_model(model)
-        pairs = split(data, validation, self.patience, self.validation_fraction, self.seed)
-        run = self._run_of(work, *pairs)
-        run.loop.check(work, run.data, run.validation)
-        phases = Phases(self.path, self._described(run))
-        run.go(phases, progress=self.progress)
-        self.model_, self.rewind_state_ = work, run.start
-        self.masks_by_round_, self.masks_ = run.masks, run.masks[-1]
-        self.scores_: Scores = run.last["scores"]
-        self.alpha_max_: dict[str, float] = run.last["alpha_max"]
-        self.rounds_, self.history_ = pd.DataFrame(run.rows), pd.DataFrame(run.history)
+        work, pair = clone_model(model), training_pair(data)
+        self._check(work, pair, validation)
+        folder = Folder(path, lambda: self._described(work, pair, validation))
+        with tqdm(total=self._n_rounds + 2, unit="phase", disable=not progress, leave=False) as bar:
+
+            def done(name: str, phase: Callable[[], dict], n_bytes: int) -> dict[str, Any]:
+                bar.set_postfix_str(name)
+                found = folder.get(name, phase, n_bytes=n_bytes)
+                history.append(found["history"])
+                bar.update()
+                return found
+
+            history, size = [], sum(t.nbytes for t in work.state_dict().values())
+            options = {"validation": validation, "progress": progress}
+            before = partial(self._train, work, pair, self.pretrain, "pretrain", 0, **options)
+            start = done("pretrain", before, size)["state"]
+            rewind(work, start)
+
+            def decide(twin: nn.Module, masks: Masks, number: int) -> tuple[Masks, dict]:
+                phase = partial(self._record, twin, pair, masks, number, progress)
+                found = done(f"round-{number:03d}", phase, 9 * masks.n)
+                return Masks(found["masks"]), found
+
+            rounds = list(pruning_rounds(work, decide, self._n_rounds, rewind_to=start))
+            after = partial(
+                self._train, work, pair, self.posttrain, "posttrain", len(rounds) + 1, **options
+            )
+            rewind(work, done("posttrain", after, size)["state"])
+        self.model_, self.rewind_state_ = work, start
+        self.masks_by_round_, self.masks_ = [r.masks for r in rounds], rounds[-1].masks
+        self.scores_: Scores = rounds[-1].training["scores"]
+        self.rounds_ = pd.DataFrame([r.training["row"] for r in rounds])
+        self.history_ = pd.DataFrame([row for rows in history for row in rows])
         return self
 
-    def _run_of(self, model: nn.Module, data: Pair | None, validation: Pair | None) -> Run:
-        amounts = None
-        if self.amount is not None:
-            amounts = tuple(SCHEDULES[self.schedule](self.amount, self.n_iter))
-        options = {"pretrain": self.pre, "record": self.prune, "posttrain": self.post}
-        rule = Rule(self.alpha, self.relative, amounts, self.kind, self.scope, self.floor)
-        if amounts is not None:  # says before any training what is wrong with them
-            before = masks_of(model)
-            level = {name: torch.zeros(mask.shape) for name, mask in before.items()}
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", LayerCollapseWarning)
-                for amount in amounts:
-                    rule.ranked(level, amount, before)
-        known = ("batch_size", "train_fn", "n_steps", "loss", "form")
-        given = {name: getattr(self, name) for name in known}
-        n_steps = steps_of_round(data, epochs=self.n_prune, **given)
-        settings = (self.batch_size, self.criterion, self.patience, self.train_fn, self.progress)
-        correlation = self.kind == "correlation"
-        epochs = (self.n_pre, self.n_iter, self.n_prune, self.n_post)
-        return Run(
-            model=model,
-            loop=Loop(options, *settings),
-            rule=rule,
-            epochs=epochs,
-            data=data,
-            validation=validation,
-            seed=self.seed,
-            loss=self.loss,
-            recording={"n_steps": n_steps, "form": self.form, "correlation": correlation},
-        )
+    @property
+    def _n_rounds(self) -> int:
+        return len(self.amount) if isinstance(self.amount, Sequence) else self.n_iter
 
-    def _described(self, run: Run) -> dict[str, object]:
-        if self.path is None:
-            return {}
-        options = {name: value for name, value in vars(self).items() if name[-1] != "_"}
-        for name in ("path", "progress"):  # do not decide the result
-            del options[name]
-        return describe(options, run.model, {"data": run.data, "validation": run.validation})
+    def _amounts(self) -> list[float | int] | None:
+        """What is pruned after each round; None where alpha decides."""
+        if self.amount is None or isinstance(self.amount, Sequence):
+            return None if self.amount is None else list(self.amount)
+        schedule = SCHEDULES[check_choice("schedule", self.schedule, SCHEDULES)]
+        return schedule(self.amount, check_int("n_iter", self.n_iter))
 
+    def _check(self, model: nn.Module, pair: Pair, validation: Pair | None) -> None:
+        """Raise what can be known to be wrong before any training."""
+        if (self.alpha is None) == (self.amount is None):
+            raise ValueError(
+                f"Give alpha or amount, one of them; got alpha={self.alpha}, amount={self.amount}."
+            )
+        if self.alpha is not None:
+            check_positive("alpha", self.alpha)
+        check_int("n_iter", self.n_iter)
+        check_choice("scope", self.scope, ["global", "layer"])
+        check_choice("change", self.change, CHANGES)
+        if not callable(self.score):
+            check_choice("score", self.score, KINDS)
+        amounts = self._amounts()
+        if amounts is not None:
+            check_amounts(amounts, masks_of(model), scope=self.scope, floor=self.floor)
+        for name in ("pretrain", "record", "posttrain"):
+            training = getattr(self, name)
+            if not isinstance(training, Training):
+                raise TypeError(f"{name} must be a Training; got {type(training).__name__}.")
+            replace(training, epochs=0).train(model, *pair, validation=validation)
+        check_steps(self.record, pair, self.change)
 
-# ---- causal: Causal pruning: keep the weights whose movements Granger-cause the change of the lo
+    def _seed(self, number: int) -> int:
+        return self.seed(number) if callable(self.seed) else phase_seed(self.seed, number)
+
+    def _train(
+        self, model: nn.Module, pair: Pair, training: Training, kind: str, number: int, **options
+    ) -> dict[str, Any]:
+        """A phase before or after: the state it ends with."""
+        history = training.train(model, *pair, seed=self._seed(number), **options)
+        state = {name: t.detach().cpu().clone() for name, t in model.state_dict().items()}
+        return {"state": state, "history": _rows_of(history, kind, number)}
+
+    def _record(
+        self, model: nn.Module, pair: Pair, before: Masks, number: int, progress: bool
+    ) -> dict[str, Any]:
+        """A round: what it keeps, and why."""
+        made: list[Recording] = []
+
+        def train(losses: Sequence[float] | None = None) -> Recording:
+            options = {"losses": losses, "seed": self._seed(number), "progress": progress}
+            made.append(record(model, pair, self.record, changes=[self.change], **options))
+            return made[-1]
+
+        if callable(self.score):
+            ranking = self.score(model, number, train)
+        else:
+            ranking = train().scores[self.change].scores(self.score)
+        if len(made) != 1:
+            raise RuntimeError(f"score must call record once a round; it did {len(made)} times.")
+        stream = made[0].scores[self.change]
+        amounts = self._amounts()
+        if amounts is None:
+            amount = n_below(stream, self.alpha, floor=self.floor)
+        else:
+            amount = amounts[number - 1]
+        options = {"scope": self.scope, "floor": self.floor, "within": before}
+        masks = masks_from_scores(ranking, amount, **options)
+        return {
+            "masks": {name: mask.cpu() for name, mask in masks.items()},
+            "scores": {name: values.cpu() for name, values in ranking.items()},
+            "row": {
+                "round": number,
+                "amount": masks.amount,
+                "kept": masks.n_kept,
+                "recorded": int(stream.n_recorded),
+                "dropped": int(stream.n_dropped),
+            },
+            "history": _rows_of(made[0].history, "record", number),
+        }
+
+    def _described(self, model: nn.Module, pair: Pair, validation: Pair | None) -> dict[str, Any]:
+        """All that decides the result: functions by name, networks and data by a digest."""
+        run = {name: plain(value) for name, value in self.get_params(deep=False).items()}
+        run["model"] = f"{type(model).__name__} {fingerprint(model.state_dict())}"
+        for name, given in {"data": pair, "validation": validation}.items():
+            digest = given and fingerprint({"x": given[0], "y": given[1]})
+            run[name] = given and f"{len(given[0])} examples {digest}"
+        return run
 
 
 def causal_unstructured(
@@ -907,13 +422,13 @@ def causal_unstructured(
     *,
     data: Dataset | Pair | None = None,
     importance_scores: Scores | CausalScores | None = None,
-    alpha: float | dict[str, float] | None = None,
-    relative: bool = False,
-    scope: str = "layer",
+    alpha: float | None = None,
+    scope: str = "global",
     like: Masks | None = None,
     floor: float | int = 0,
-    kind: str = "released",
-    **options: object,
+    training: Training = RECORD,
+    change: str = "two_batch",
+    seed: int = 0,
 ) -> nn.Module:
     """Prune `model` in place by causal pruning, once, in the manner of `torch.nn.utils.prune`.
 
@@ -923,20 +438,18 @@ def causal_unstructured(
         As it is after pretraining: a copy is trained and recorded, and `model` keeps its weights,
         as after the rewinding of algorithm 1.
     amount : float or int, optional
-        Fraction or number of the weights not pruned yet, the lowest scores first. Left out with
-        `alpha` and with `scope="like"`.
+        Fraction or number of all weights that is pruned then, the lowest scores first. Left out
+        with `alpha` and with `scope="like"`.
     data : Dataset or (x, y)
         Needed unless `importance_scores` are given.
     importance_scores : dict of str to tensor, or CausalScores
         Scores of an earlier recording, for as many amounts as wanted.
-    alpha, relative
-        As in `CausalPruning`, instead of an amount. Of `importance_scores` it needs `CausalScores`.
+    alpha : float
+        L1_coeff as in `CausalPruning`, instead of an amount. It needs `CausalScores`.
     scope, like, floor
         As in `masks_from_scores`.
-    kind : {"released", "movement", "correlation"}
-        As in `CausalScores.scores`.
-    **options
-        Those of `record_scores`: `epochs`, `batch_size`, `loss`, `lr`, `seed` and so on.
+    training, change, seed
+        As in `record_scores`.
 
     Returns
     -------
@@ -945,35 +458,76 @@ def causal_unstructured(
 
     Examples
     --------
-    >>> import torch
     >>> x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
     >>> data = (x, (x[:, 0] > 0).long())
     >>> model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2))
-    >>> pruned = causal_unstructured(model, 0.5, data=data, epochs=3, batch_size=8)
+    >>> training = Training(epochs=3, batch_size=8)
+    >>> pruned = causal_unstructured(model, 0.5, data=data, scope="layer", training=training)
     >>> [int(layer.weight_mask.sum()) for layer in (model[0], model[2])]
     [4, 4]
     """
-    check_choice("scope", scope, ["global", "layer", "like"])
     if alpha is not None and (amount is not None or like is not None):
         raise ValueError(f"alpha decides how much is pruned; got amount={amount}, like={like}.")
     if alpha is None and amount is None and scope != "like":
         raise ValueError("amount or alpha must be given; got neither.")
     scores = importance_scores
-    check_choice("kind", kind, KINDS)
     if scores is None:
         if data is None:
             raise ValueError("data must be given, or importance_scores; got neither.")
-        correlation = kind == "correlation"
-        scores = record_scores(model, data, correlation=correlation, **options)
-    elif options or data is not None:
-        raise TypeError(f"With importance_scores nothing is recorded; got {[*options] or 'data'}.")
+        check_steps(training, training_pair(data), change)
+        scores = record_scores(model, data, training, change=change, seed=seed)
+    elif data is not None:
+        raise TypeError("With importance_scores nothing is recorded; got data.")
     if alpha is not None:
         if not isinstance(scores, CausalScores):
             raise TypeError(
                 f"alpha needs CausalScores, whose sums it is compared with; got {type(scores)}."
             )
-        rule = Rule(alpha, relative, None, kind, scope, floor)
-        return apply_masks(model, rule.masks(scores, 1, masks_of(model)))
+        amount = n_below(scores, check_positive("alpha", alpha), floor=floor)
     if isinstance(scores, CausalScores):
-        scores = scores.scores(kind)
+        scores = scores.scores()
     return prune_by_scores(model, scores, amount, scope=scope, like=like, floor=floor)
+
+
+def n_below(scores: CausalScores, alpha: float, *, floor: float | int = 0) -> int:
+    """How many weights the released rule prunes at `alpha`, if every layer keeps its floor."""
+    sums, line = scores.scores(), alpha * scores.total_step
+    sizes = [values.numel() for values in sums.values()]
+    below = sum(int((values <= line).sum()) for values in sums.values())
+    return min(below, sum(sizes) - sum(floor_counts(floor, sizes)))
+
+
+def training_pair(data: Dataset | Pair) -> Pair:
+    """The examples to train on, (x, y)."""
+    if isinstance(data, Dataset):
+        return data.x_train, data.y_train
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise TypeError(f"data must be a Dataset or a pair (x, y); got {type(data).__name__}.")
+    return tuple(data)
+
+
+def check_steps(training: Training, pair: Pair, change: str) -> None:
+    """Raise where a recording would be too short for a single change of the loss."""
+    needed, steps = {"two_batch": 2, "same_batch": 1}[change], training.n_steps(len(pair[0]))
+    if steps < needed:
+        raise ValueError(
+            f"record must make at least {needed} steps (epochs times batches) for "
+            f"change={change!r}; got {steps}."
+        )
+
+
+def phase_seed(seed: int, phase: int) -> int:
+    """The seed of phase 0, 1, ... of a run: a function of both, so no generator is carried over.
+
+    Examples
+    --------
+    >>> phase_seed(0, 1) == phase_seed(0, 1), phase_seed(0, 1) == phase_seed(1, 0)
+    (True, False)
+    """
+    mixed = np.random.SeedSequence([check_int("seed", seed, minimum=0), phase])
+    return int(mixed.generate_state(1)[0])
+
+
+def _rows_of(history: History, kind: str, number: int) -> list[dict[str, Any]]:
+    rows = history.frame.to_dict("records")
+    return [{"phase": kind, "number": number, **row} for row in rows]

@@ -1,4 +1,4 @@
-"""Pruning in rounds, with rewinding: the lottery ticket procedure and its controls.
+"""Pruning in rounds, with rewinding: the one loop of lottery tickets and of causal pruning.
 
 Each round trains, ranks the weights that are left, prunes the lowest and puts the rest back to an
 earlier state. What remains is a ticket: a mask together with the weights it started from. Two
@@ -6,8 +6,6 @@ controls belong to it. A random ticket has the same number of weights per layer,
 (`random_ticket`): it tells what allocation alone is worth. A reinitialised ticket has the same mask
 on freshly drawn weights (`apply_masks` on a new model): it tells what the old weights are worth.
 
-References
-----------
 J. Frankle and M. Carbin. The Lottery Ticket Hypothesis: Finding Sparse, Trainable Neural Networks.
 ICLR 2019.
 """
@@ -15,7 +13,8 @@ ICLR 2019.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,17 +25,207 @@ from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_choice, check_fraction, check_int, check_shape
 from causalprune_lib.pruning.masks import Masks, apply_masks, masks_of, refresh
 from causalprune_lib.pruning.scores import magnitude_scores
-from causalprune_lib.pruning.select import (
-    floor_counts,
-    global_count,
-    masks_from_scores,
-    prune_count,
-)
-
-# ---- rewinding: Putting a network back to an earlier state, to the bit, whether or not it is mas
-
+from causalprune_lib.pruning.select import LayerCollapseWarning, masks_from_scores
 
 State = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """One round of iterative pruning.
+
+    Attributes
+    ----------
+    number : int
+        1 for the first round.
+    amount : float
+        The fraction of all prunable weights that is pruned when the round ends.
+    masks : Masks
+        What the round keeps; within the masks of the round before.
+    training : object
+        What came of the training that the decision rests on. For `lottery_ticket` what `train_fn`
+        returned: it trained the network as the round before had left it, in round 1 the dense one.
+    """
+
+    number: int
+    amount: float
+    masks: Masks
+    training: Any
+
+
+def pruning_rounds(
+    model: nn.Module,
+    decide: Callable[[nn.Module, Masks, int], tuple[Masks, Any]],
+    n_rounds: int,
+    *,
+    rewind_to: State | Callable[[int], State] | None,
+) -> Iterator[Round]:
+    """Decide, prune, rewind, `n_rounds` times; `model` is changed in place.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Weights that are masked already stay pruned.
+    decide : callable
+        `decide(model, masks, number)` trains the model as it pleases and returns what round
+        `number` keeps of `masks`, with anything else.
+    rewind_to
+        As in `lottery_ticket`.
+    """
+    masks = masks_of(model)
+    for number in range(1, n_rounds + 1):
+        masks, training = decide(model, masks, number)
+        apply_masks(model, masks)
+        if rewind_to is not None:
+            rewind(model, rewind_to(number) if callable(rewind_to) else rewind_to)
+        yield Round(number, masks.amount, masks, training)
+
+
+def lottery_ticket(
+    model: nn.Module,
+    train_fn: Callable[[nn.Module], Any],
+    *,
+    amounts: Iterable[float | int],
+    rewind_to: State | Callable[[int], State] | None,
+    score_fn: Callable[[nn.Module], Mapping[str, torch.Tensor]] = magnitude_scores,
+    scope: str = "global",
+    floor: float | int = 0,
+) -> list[Round]:
+    """Train, prune, rewind, once per amount; `model` ends rewound, with the last masks on it.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, changed in place. Weights that are masked already stay pruned.
+    train_fn : callable
+        `train_fn(model)` trains it in place, with an optimizer of its own. What it returns is kept
+        in the round.
+    amounts : sequence of float or int
+        What is pruned of all weights after each round, not decreasing: see `amount_schedule`.
+    rewind_to : state dict, callable or None
+        What a round ends with. A state dict of the network at its start or after some training is
+        copied when this function is called; then every parameter (biases too) and every buffer
+        (BatchNorm's too) returns to it, to the bit. A callable `rewind_to(number)` gives the state
+        dict of a round: one that draws new weights is random reinitialisation. None: no rewinding.
+    score_fn : callable
+        `score_fn(model)` returns scores by layer, higher = kept; default magnitude.
+    scope, floor
+        As in `masks_from_scores`.
+
+    Returns
+    -------
+    list of Round
+        In order; one per amount.
+
+    Raises
+    ------
+    ValueError
+        Before any training, for amounts that decrease, are out of range or that the floor forbids;
+        for a state that does not fit the model; and after training for NaN scores.
+
+    Notes
+    -----
+    `state_dict()` holds the live tensors: a state saved before some training must be a copy,
+    `copy.deepcopy(model.state_dict())`, or it moves along with the weights.
+
+    Examples
+    --------
+    >>> model = nn.Linear(8, 2)
+    >>> start = model.state_dict()
+    >>> rounds = lottery_ticket(model, lambda m: None, amounts=[0.5, 0.75], rewind_to=start)
+    >>> [round.amount for round in rounds], int(model.weight_mask.sum())
+    ([0.5, 0.75], 4)
+    """
+    check_choice("scope", scope, ["global", "layer"])
+    amounts = list(amounts)
+    check_amounts(amounts, masks_of(model), scope=scope, floor=floor)
+    if not (rewind_to is None or callable(rewind_to)) or isinstance(rewind_to, nn.Module):
+        check_state(model, rewind_to)
+        rewind_to = copy.deepcopy(dict(rewind_to))
+
+    def decide(model: nn.Module, before: Masks, number: int) -> tuple[Masks, Any]:
+        training = train_fn(model)
+        options = {"scope": scope, "floor": floor, "within": before}
+        return masks_from_scores(score_fn(model), amounts[number - 1], **options), training
+
+    return list(pruning_rounds(model, decide, len(amounts), rewind_to=rewind_to))
+
+
+def random_ticket(masks: Masks, *, seed: int) -> Masks:
+    """Random masks with as many weights per layer as `masks`: the control for its ranking.
+
+    Examples
+    --------
+    >>> masks = Masks({"fc": torch.tensor([True, False, False, False])})
+    >>> random_ticket(masks, seed=0).n_kept
+    1
+    """
+    generator = own_stream(seed, "random masks")
+    scores = masks.layout.unflatten(torch.rand(masks.n, generator=generator))
+    return masks_from_scores(scores, scope="like", like=masks)
+
+
+def amount_schedule(final: float, rounds: int) -> list[float]:
+    """What is pruned after each round, if each prunes the same fraction of what remains.
+
+    Round r = 1..R ends at the amount 1 - (1 - final)^(r / R), so the last is `final`, in [0, 1).
+
+    Examples
+    --------
+    >>> [round(amount, 3) for amount in amount_schedule(0.875, 3)]
+    [0.5, 0.75, 0.875]
+    """
+    check_fraction("final", final, closed=False)
+    check_int("rounds", rounds)
+    inner = [1 - (1 - final) ** (r / rounds) for r in range(1, rounds)]
+    return [*inner, float(final)]
+
+
+def cubic_schedule(final: float, rounds: int) -> list[float]:
+    """What is pruned after each round, if it rises fast at first: final (1 - (1 - r/R)^3).
+
+    Zhu and Gupta, "To prune, or not to prune", 2017; the later code of the causal pruning paper
+    follows it.
+
+    Examples
+    --------
+    >>> cubic_schedule(0.5, 2)
+    [0.4375, 0.5]
+    """
+    check_fraction("final", final, closed=False)
+    check_int("rounds", rounds)
+    return [final * (1 - (1 - r / rounds) ** 3) for r in range(1, rounds)] + [float(final)]
+
+
+SCHEDULES = {"geometric": amount_schedule, "cubic": cubic_schedule}
+
+
+def repeated_amounts(fraction: float, rounds: int) -> list[float]:
+    """What is pruned after each of `rounds` rounds that prune `fraction` of what remains.
+
+    The magnitude baseline of the causal pruning paper takes ten rounds with one global threshold:
+    0.275 ends at 95.99%, 0.1 at 65.13% (its table 2).
+
+    Examples
+    --------
+    >>> round(repeated_amounts(0.275, 10)[-1], 4)
+    0.9599
+    """
+    check_fraction("fraction", fraction)
+    return [1 - (1 - fraction) ** r for r in range(1, check_int("rounds", rounds) + 1)]
+
+
+def check_amounts(
+    amounts: Sequence[float | int], masks: Masks, *, scope: str, floor: float | int
+) -> None:
+    """Raise what pruning `masks` to these amounts would raise, without any scores."""
+    if not amounts:
+        raise ValueError("amounts must hold at least one amount; got none.")
+    level = {name: torch.zeros(mask.shape) for name, mask in masks.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LayerCollapseWarning)
+        for amount in amounts:
+            masks = masks_from_scores(level, amount, scope=scope, floor=floor, within=masks)
 
 
 @torch.no_grad()
@@ -112,189 +301,3 @@ def _is_mask(key: str, state: State) -> bool:
 def _plain_name(key: str, state: State) -> str:
     base = key.removesuffix("_orig")
     return base if f"{base}_mask" in state else key
-
-
-# ---- iterative: Pruning in rounds, with rewinding: the lottery ticket procedure and its controls
-
-
-def amount_schedule(final: float, rounds: int) -> list[float]:
-    """Cumulative amounts that prune the same fraction of what remains in each round.
-
-    Round r = 1..R ends at the amount `1 - (1 - final) ** (r / R)`, so the last is `final`.
-
-    Parameters
-    ----------
-    final : float
-        The fraction pruned at the end, in [0, 1).
-    rounds : int
-        R, the number of rounds.
-
-    Examples
-    --------
-    >>> [round(amount, 3) for amount in amount_schedule(0.875, 3)]
-    [0.5, 0.75, 0.875]
-    """
-    check_fraction("final", final, closed=False)
-    check_int("rounds", rounds)
-    inner = [1 - (1 - final) ** (r / rounds) for r in range(1, rounds)]
-    return [*inner, float(final)]
-
-
-def repeated_amounts(fraction: float, rounds: int) -> list[float]:
-    """Cumulative amounts of pruning `fraction` of what remains, `rounds` times over.
-
-    Round r ends at `1 - (1 - fraction) ** r`. The magnitude baseline of the causal pruning paper
-    takes ten rounds with one global threshold: 0.275 ends at 95.99%, 0.1 at 65.13% (its table 2).
-
-    Parameters
-    ----------
-    fraction : float
-        The fraction of the remaining weights that each round prunes, in [0, 1].
-    rounds : int
-        The number of rounds.
-
-    Examples
-    --------
-    >>> round(repeated_amounts(0.275, 10)[-1], 4)
-    0.9599
-    """
-    check_fraction("fraction", fraction)
-    return [1 - (1 - fraction) ** r for r in range(1, check_int("rounds", rounds) + 1)]
-
-
-@dataclass(frozen=True, eq=False)
-class Round:
-    """One round of iterative pruning.
-
-    Attributes
-    ----------
-    number : int
-        1 for the first round.
-    amount : float
-        The fraction of all prunable weights that is pruned when the round ends.
-    masks : Masks
-        What the round keeps; within the masks of the round before.
-    training : object
-        What `train_fn` returned in this round. It trained the network as it was when the round
-        began: the dense one in round 1, later the ticket of the round before.
-    """
-
-    number: int
-    amount: float
-    masks: Masks
-    training: Any
-
-
-def lottery_ticket(
-    model: nn.Module,
-    train_fn: Callable[[nn.Module], Any],
-    *,
-    amounts: Iterable[float | int],
-    rewind_to: State | Callable[[int], State] | None,
-    score_fn: Callable[[nn.Module], Mapping[str, torch.Tensor]] = magnitude_scores,
-    scope: str = "global",
-    floor: float | int = 0,
-) -> list[Round]:
-    """Train, prune, rewind, once per amount; `model` ends rewound, with the last masks on it.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The network, changed in place. Weights that are masked already stay pruned.
-    train_fn : callable
-        `train_fn(model)` trains it in place, with an optimizer of its own. What it returns is kept
-        in the round.
-    amounts : sequence of float or int
-        Cumulative amounts, of all prunable weights, not decreasing: see `amount_schedule`.
-    rewind_to : state dict, callable or None
-        What a round ends with. A state dict, `model.state_dict()`, of the network at its start or
-        after some training, is copied when this function is called; then every parameter (biases
-        too) and every buffer (BatchNorm's too) returns to it, to the bit. A callable
-        `rewind_to(number)` gives the state dict of round `number`: one that draws new weights is
-        random reinitialisation. None: no rewinding, each round goes on from trained weights.
-    score_fn : callable
-        `score_fn(model)` returns scores by layer, higher = kept; default magnitude.
-    scope : {"global", "layer"}
-        One ranking over all layers, or one per layer.
-    floor : int or float
-        The least number or fraction of weights that every layer keeps; see `masks_from_scores`.
-
-    Returns
-    -------
-    list of Round
-        In order; one per amount.
-
-    Raises
-    ------
-    ValueError
-        Before any training, for amounts that decrease, are out of range or that the floor forbids;
-        for a state that does not fit the model; and after training for NaN scores.
-
-    Notes
-    -----
-    `state_dict()` holds the live tensors: a state saved before some training must be a copy,
-    `copy.deepcopy(model.state_dict())`, or it moves along with the weights.
-
-    Examples
-    --------
-    >>> model = nn.Linear(8, 2)
-    >>> start = model.state_dict()
-    >>> rounds = lottery_ticket(model, lambda m: None, amounts=[0.5, 0.75], rewind_to=start)
-    >>> [round.amount for round in rounds], int(model.weight_mask.sum())
-    ([0.5, 0.75], 4)
-    """
-    check_choice("scope", scope, ["global", "layer"])
-    masks = masks_of(model)
-    amounts = _checked_amounts(list(amounts), masks, scope, floor)
-    if not (rewind_to is None or callable(rewind_to)) or isinstance(rewind_to, nn.Module):
-        check_state(model, rewind_to)
-        rewind_to = copy.deepcopy(dict(rewind_to))
-    rounds = []
-    for number, amount in enumerate(amounts, start=1):
-        training = train_fn(model)
-        scores = score_fn(model)
-        masks = masks_from_scores(scores, amount, scope=scope, floor=floor, within=masks)
-        apply_masks(model, masks)
-        if rewind_to is not None:
-            rewind(model, rewind_to(number) if callable(rewind_to) else rewind_to)
-        rounds.append(Round(number, masks.amount, masks, training))
-    return rounds
-
-
-def random_ticket(masks: Masks, *, seed: int) -> Masks:
-    """Random masks with as many weights per layer as `masks`: the control for its ranking.
-
-    Examples
-    --------
-    >>> masks = Masks({"fc": torch.tensor([True, False, False, False])})
-    >>> random_ticket(masks, seed=0).n_kept
-    1
-    """
-    generator = own_stream(seed, "random masks")
-    scores = masks.layout.unflatten(torch.rand(masks.n, generator=generator))
-    return masks_from_scores(scores, scope="like", like=masks)
-
-
-def _checked_amounts(
-    amounts: list[float | int], masks: Masks, scope: str, floor: float | int
-) -> list[float | int]:
-    """`amounts`, after every error that can be found before the training starts."""
-    if not amounts:
-        raise ValueError("amounts must hold at least one amount; got none.")
-    sizes = masks.layout.sizes
-    left = masks.counts()["kept"].tolist()
-    floors = [min(f, r) for f, r in zip(floor_counts(floor, sizes), left, strict=True)]
-    counts = []
-    for amount in amounts:
-        if scope == "global":
-            k = global_count(amount, masks.n, left=sum(left), amount_of="all", floors=floors)
-            counts.append([k])
-        else:
-            layers = zip(masks, sizes, left, strict=True)
-            counts.append(
-                [prune_count(amount, n, left=r, where=f" of layer {x!r}") for x, n, r in layers]
-            )
-    for i in range(1, len(amounts)):
-        if any(k < before for k, before in zip(counts[i], counts[i - 1], strict=True)):
-            raise ValueError(f"amounts must not decrease; got {amounts[i]} after {amounts[i - 1]}.")
-    return amounts

@@ -2,23 +2,34 @@
 
 import copy
 import itertools
+import math
+from dataclasses import replace
 
 import pytest
 import torch
+from sklearn.base import clone
 from torch import nn
 from torch.nn.functional import cross_entropy
 from toys import blobs, network
 
-from causalprune_lib.causality.scores import released_support, solver_step_sizes
-from causalprune_lib.nets.data import load_dataset
-from causalprune_lib.nets.training import train
-from causalprune_lib.pruning.causal import CausalPruning, cubic_schedule, phase_seed, record_scores
+from causalprune_lib.causality.scores import CausalScores, released_support, solver_step_sizes
+from causalprune_lib.nets.tasks import TASKS
+from causalprune_lib.nets.training import Training, train
+from causalprune_lib.pruning.causal import (
+    CausalPruning,
+    causal_unstructured,
+    phase_seed,
+    record,
+    record_scores,
+)
 from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model, masks_of
-from causalprune_lib.pruning.scores import random_scores
-from causalprune_lib.pruning.select import masks_from_scores
+from causalprune_lib.pruning.scores import magnitude_scores, random_scores
+from causalprune_lib.pruning.select import LayerCollapseWarning, masks_from_scores
 
-SHORT = {"n_pre": 1, "n_iter": 3, "n_prune": 2, "n_post": 2, "batch_size": 20, "progress": False}
-QUICK = {**SHORT, "prune": {"lr": 0.05}}
+ADAM = Training(epochs=1, batch_size=20, lr=5e-4, optimizer="adam")
+SGD = Training(epochs=2, batch_size=20, lr=0.05)
+QUICK = {"n_iter": 3, "pretrain": ADAM, "record": SGD, "posttrain": replace(ADAM, epochs=2)}
+ONE = {**QUICK, "n_iter": 1}
 
 
 def plain(state):
@@ -29,44 +40,31 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-class Spy:
-    """The library's loop, with a look at the network before and after each phase."""
+class Spied(Training):
+    """A training that notes the network before and after."""
 
-    def __init__(self):
-        self.phases, self.before, self.after, self.masks = [], [], [], []
+    seen: list = []  # noqa: RUF012
 
-    def __call__(self, model, phase):
-        self.phases.append(phase)
-        self.before.append(copy.deepcopy(plain(model.state_dict())))
-        self.masks.append(masks_of(model))
-        recording = phase.kind == "record"
-
-        def on_batch(x, y, loss):
-            if not recording:
-                return
-            if phase.loss == "two_batch":
-                phase.scores.log(loss=loss)
-            else:
-                phase.scores.batch(x, y)
-
-        history = train(
-            model,
-            *phase.data,
-            epochs=phase.epochs,
-            batch_size=20,
-            seed=phase.seed,
-            on_batch=on_batch,
-            progress=False,
-            **({"lr": 0.05} if recording else {"optimizer": "adam", "lr": 5e-4}),
-        )
-        self.after.append(copy.deepcopy(plain(model.state_dict())))
+    def train(self, model, x, y, **options):
+        before = copy.deepcopy(plain(model.state_dict())), masks_of(model), options.get("seed")
+        history = super().train(model, x, y, **options)
+        if self.epochs:  # not the check before the run
+            self.seen.append((*before, copy.deepcopy(plain(model.state_dict()))))
         return history
+
+
+def spied():
+    Spied.seen.clear()
+    return {
+        name: Spied(**vars(training)) if isinstance(training, Training) else training
+        for name, training in QUICK.items()
+    }
 
 
 def test_one_round_is_the_released_rule_on_the_recorded_steps():
     model, data = network(), blobs()
-    options = {**SHORT, "n_iter": 1}
-    pruning = CausalPruning(alpha=0.2, relative=True, seed=3, **options).fit(model, data)
+    options = {**ONE, "record": replace(SGD, lr=1e-3)}
+    pruning = CausalPruning(amount=0.3, seed=3, **options).fit(model, data)
     # The same by hand: Adam, then plain SGD with every iterate and loss written down.
     twin = clone_model(model)
     common = {"batch_size": 20, "progress": False}
@@ -82,48 +80,43 @@ def test_one_round_is_the_released_rule_on_the_recorded_steps():
     y = torch.tensor(losses).double().diff()
     sizes = solver_step_sizes(len(y))
     assert len(y) == 11 == pruning.rounds_["recorded"][0]
-    for i, name in enumerate(("0.weight", "3.weight")):
-        x = torch.stack([row[i] for row in weights]).diff(dim=0).square()
-        sums = (sizes * y) @ x
+    x = [torch.stack([row[i] for row in weights]).diff(dim=0).square() for i in (0, 1)]
+    sums = [(sizes * y) @ part for part in x]
+    for part, name in zip(sums, ("0.weight", "3.weight"), strict=True):
         torch.testing.assert_close(
-            pruning.scores_[name].flatten().double(), sums.abs(), rtol=1e-3, atol=1e-14
+            pruning.scores_[name].flatten().double(), part.abs(), rtol=1e-3, atol=1e-14
         )
-        highest = float(sums.abs().max() / sizes.sum())
-        assert pruning.alpha_max_[name] == pytest.approx(highest, rel=1e-3)
-        keep = released_support(x, y, alpha=0.2 * highest, step_sizes=sizes)
-        assert torch.equal(pruning.masks_[name].flatten(), keep)
+    alpha = 0.2 * float(min(part.abs().max() for part in sums) / sizes.sum())
+    by_alpha = CausalPruning(alpha=alpha, seed=3, **options).fit(model, data)
+    for part, name in zip(x, ("0.weight", "3.weight"), strict=True):
+        keep = released_support(part, y, alpha=alpha, step_sizes=sizes)
+        assert torch.equal(by_alpha.masks_[name].flatten(), keep)
         assert 0 < keep.sum() < len(keep)
 
 
 def test_every_round_starts_from_the_pretrained_weights_to_the_bit():
-    model, spy = network(), Spy()
+    model = network()
     before = copy.deepcopy(model.state_dict())
-    pruning = CausalPruning(amount=0.7, train_fn=spy, **QUICK).fit(model, blobs())
-    assert [p.kind for p in spy.phases] == ["pretrain", *["record"] * 3, "posttrain"]
-    assert [p.number for p in spy.phases] == [0, 1, 2, 3, 4]
-    assert len({p.seed for p in spy.phases}) == 5
-    assert equal(spy.before[0], before)
-    assert not equal(spy.after[0], before)
-    for start, end in zip(spy.before[1:], spy.after[1:], strict=True):
-        assert equal(start, spy.after[0])  # biases too
+    pruning = CausalPruning(amount=0.7, **spied()).fit(model, blobs())
+    starts, masks, seeds, ends = zip(*Spied.seen, strict=True)
+    assert seeds == tuple(phase_seed(0, number) for number in range(5))
+    assert equal(starts[0], before)
+    for start, end in zip(starts[1:], ends[1:], strict=True):
+        assert equal(start, ends[0])  # biases too
         assert not equal(end, start)
-    assert equal(pruning.rewind_state_, spy.after[0])
+    assert equal(pruning.rewind_state_, ends[0])
     # Each round trains what the round before has left.
-    assert spy.masks[1].amount == 0
-    assert spy.masks[2:] == pruning.masks_by_round_
+    assert masks[1].amount == 0
+    assert list(masks[2:]) == pruning.masks_by_round_
     assert equal(model.state_dict(), before)
     assert masks_of(model).amount == 0
+    phases = ["pretrain", *["record"] * 6, "posttrain", "posttrain"]
+    assert pruning.history_["phase"].tolist() == phases
 
 
-def test_a_loop_of_ones_own_gives_the_same_bits_as_the_library_s():
-    theirs = CausalPruning(amount=0.7, train_fn=Spy(), **QUICK).fit(network(), blobs())
-    ours = CausalPruning(amount=0.7, **QUICK).fit(network(), blobs())
-    assert ours.masks_by_round_ == theirs.masks_by_round_
-    assert equal(ours.scores_, theirs.scores_)
-    assert equal(ours.model_.state_dict(), theirs.model_.state_dict())
-    columns = ["phase", "number", "epoch", "train_loss"]
-    assert ours.history_[columns].equals(theirs.history_[columns])
-    assert len(ours.history_) == 1 + 3 * 2 + 2
+def test_seeds_can_be_given_phase_by_phase():
+    CausalPruning(amount=0.7, seed=lambda number: 100 + number, **spied()).fit(network(), blobs())
+    assert [seed for _, _, seed, _ in Spied.seen] == [100, 101, 102, 103, 104]
 
 
 @pytest.mark.parametrize("schedule", ["geometric", "cubic"])
@@ -144,25 +137,56 @@ def test_amounts_are_exact_and_masks_nested(schedule, scope):
     for wide, narrow in itertools.pairwise(pruning.masks_by_round_):
         assert wide & narrow == narrow
     assert pruning.rounds_["kept"].tolist() == [m.n_kept for m in pruning.masks_by_round_]
-    assert cubic_schedule(0.6, 3) == pytest.approx(
-        [0.6 * (1 - (1 - r / 3) ** 3) for r in (1, 2, 3)]
-    )
+
+
+def test_amounts_can_be_given_round_by_round_as_numbers_too():
+    pruning = CausalPruning(amount=[5, 17], **QUICK).fit(network(), blobs())
+    assert [40 - m.n_kept for m in pruning.masks_by_round_] == [5, 17]
 
 
 def test_an_alpha_gives_nested_masks_whose_size_it_decides():
     kept = []
-    for alpha in (0.002, 0.2):
-        options = {"alpha": alpha, "relative": True, "floor": 2}
-        pruning = CausalPruning(**options, **QUICK).fit(network(), blobs())
+    scores = record_scores(network(), blobs(), SGD)
+    for share in (0.002, 0.2):
+        alpha = share * min(scores.alpha_max.values())
+        pruning = CausalPruning(alpha=alpha, floor=2, **QUICK).fit(network(), blobs())
         for wide, narrow in itertools.pairwise(pruning.masks_by_round_):
             assert wide & narrow == narrow
+        assert pruning.masks_.counts()["kept"].min() >= 2
         kept.append(pruning.masks_.n_kept)
     assert kept[0] > kept[1]
 
 
+def test_a_ranking_of_ones_own_is_cut_in_the_same_loop():
+    losses = []
+
+    def magnitude(model, number, record):
+        losses.append(record().losses)
+        return magnitude_scores(model)
+
+    def placebo(model, number, record):
+        return record(losses=losses[number - 1]).scores["two_batch"].scores()
+
+    ours = CausalPruning(amount=0.6, score=magnitude, **QUICK).fit(network(), blobs())
+    twin = network()
+    train(twin, *blobs(), **{**vars(ADAM), "patience": None}, seed=phase_seed(0, 0), progress=False)
+    train(twin, *blobs(), epochs=2, batch_size=20, lr=0.05, seed=phase_seed(0, 1), progress=False)
+    first = masks_from_scores(magnitude_scores(twin), 1 - 0.4 ** (1 / 3))
+    assert ours.masks_by_round_[0] == first
+    assert len(losses) == 3
+    assert all(len(seen) == 12 for seen in losses)
+    # With the losses that a run saw itself, the placebo is the released rule in its first round.
+    again = CausalPruning(amount=0.6, score=placebo, **QUICK).fit(network(), blobs())
+    released = CausalPruning(amount=0.6, **QUICK).fit(network(), blobs())
+    assert again.masks_by_round_[0] == released.masks_by_round_[0]
+    idle = CausalPruning(amount=0.6, score=lambda model, *_: magnitude_scores(model), **ONE)
+    with pytest.raises(RuntimeError, match="must call record once a round; it did 0 times"):
+        idle.fit(network(), blobs())
+
+
 def test_pruned_weights_stay_zero_and_the_others_move():
-    post = {"lr": 0.01, "weight_decay": 0.1}
-    pruning = CausalPruning(amount=0.6, post=post, **QUICK).fit(network(), blobs())
+    post = Training(epochs=2, batch_size=20, lr=0.01, optimizer="adam", weight_decay=0.1)
+    pruning = CausalPruning(amount=0.6, **{**QUICK, "posttrain": post}).fit(network(), blobs())
     for name, keep in pruning.masks_.items():
         final = pruning.model_.get_submodule(name.split(".")[0]).weight.detach()
         assert (final[~keep] == 0).all()
@@ -170,114 +194,172 @@ def test_pruned_weights_stay_zero_and_the_others_move():
     assert masks_of(pruning.model_) == pruning.masks_
 
 
-def test_weights_that_were_pruned_before_stay_pruned_under_weight_decay_and_floor():
+@pytest.mark.parametrize("rule", [{"alpha": 1e-6}, {"amount": 0.7}])
+def test_weights_that_were_pruned_before_stay_pruned_under_weight_decay_and_floor(rule):
     model = network()
     first = masks_from_scores(random_scores(model, seed=1), 0.5, scope="layer")
     apply_masks(model, first)
-    decayed = {"lr": 0.05, "weight_decay": 0.5}
-    options = {**SHORT, "prune": decayed, "n_iter": 1, "floor": 4}
-    for rule in ({"alpha": 0.9, "relative": True}, {"amount": 0.7}):
-        masks = CausalPruning(**rule, **options).fit(model, blobs()).masks_
-        assert masks & first == masks
-        assert masks.counts()["kept"].min() >= 4
+    options = {**ONE, "record": replace(SGD, weight_decay=0.5), "floor": 4}
+    masks = CausalPruning(**rule, **options).fit(model, blobs()).masks_
+    assert masks & first == masks
+    assert masks.counts()["kept"].min() >= 4
 
 
 def test_the_seed_decides_everything_and_the_global_generator_is_left_alone():
     state = torch.get_rng_state()
-    runs = [
-        CausalPruning(amount=0.6, seed=seed, **QUICK).fit(network(), blobs()) for seed in (0, 0, 1)
-    ]
+    runs = [CausalPruning(amount=0.6, seed=s, **QUICK).fit(network(), blobs()) for s in (0, 0, 1)]
     assert torch.equal(torch.get_rng_state(), state)
     assert runs[0].masks_ == runs[1].masks_
     assert equal(runs[0].model_.state_dict(), runs[1].model_.state_dict())
     assert not equal(runs[0].scores_, runs[2].scores_)
 
 
-def test_the_two_losses_differ_in_the_scores_and_not_in_the_training():
-    def normed():
+def test_the_two_changes_of_the_loss_differ_in_the_scores_and_not_in_the_training():
+    with torch.random.fork_rng():
         torch.manual_seed(0)
-        return nn.Sequential(
-            nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3)
-        )
-
-    with torch.random.fork_rng():
-        model = normed()
-    runs, spies = [], []
-    for loss in ("two_batch", "same_batch"):
-        spies.append(Spy())
-        run = CausalPruning(amount=0.5, loss=loss, train_fn=spies[-1], **{**QUICK, "n_iter": 1})
-        runs.append(run.fit(model, blobs()))
-    assert equal(spies[0].after[1], spies[1].after[1])  # statistics and dropout included
-    assert not equal(runs[0].scores_, runs[1].scores_)
-    assert [run.rounds_["recorded"][0] for run in runs] == [11, 12]
-    ours = CausalPruning(amount=0.5, loss="same_batch", **{**QUICK, "n_iter": 1}).fit(
-        model, blobs()
-    )
-    assert equal(ours.scores_, runs[1].scores_)
+        layers = nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3)
+        model = nn.Sequential(*layers)
+    found = {}
+    for changes in (["two_batch"], ["same_batch"], ["two_batch", "same_batch"]):
+        twin = clone_model(model)
+        made = record(twin, blobs(), SGD, changes=changes)
+        found["+".join(changes)] = twin.state_dict(), made
+    states = [state for state, _ in found.values()]
+    assert equal(states[0], states[1])  # statistics and dropout included
+    assert equal(states[0], states[2])
+    both = found["two_batch+same_batch"][1].scores
+    for change in ("two_batch", "same_batch"):
+        alone = found[change][1].scores[change]
+        assert equal(both[change].scores(), alone.scores())
+        assert alone.n_recorded == {"two_batch": 11, "same_batch": 12}[change]
+    assert not equal(both["two_batch"].scores(), both["same_batch"].scores())
 
 
-def test_an_absolute_alpha_makes_no_difference_between_layers_and_network():
-    top = CausalPruning(amount=0.5, **QUICK).fit(network(), blobs()).alpha_max_
-    alpha = 0.1 * min(top.values())
-    runs = [
-        CausalPruning(alpha=alpha, scope=scope, **{**QUICK, "n_iter": 1}).fit(network(), blobs())
-        for scope in ("layer", "global")
-    ]
-    assert runs[0].masks_ == runs[1].masks_
-    assert 0 < runs[0].masks_.amount < 1
-
-
-def test_a_relative_alpha_is_a_share_of_each_layer_s_or_of_the_network_s_alpha_max():
-    model, data = network(), blobs()
-    options = {**QUICK, "n_iter": 1}
-    layer = CausalPruning(alpha=0.3, relative=True, **options).fit(model, data)
-    top = layer.alpha_max_
-    explicit = CausalPruning(alpha={k: 0.3 * v for k, v in top.items()}, **options)
-    assert explicit.fit(model, data).masks_ == layer.masks_
-    whole = {"scope": "global", "floor": 1}
-    network_wide = CausalPruning(alpha=0.3, relative=True, **whole, **options).fit(model, data)
-    explicit = CausalPruning(alpha=0.3 * max(top.values()), **whole, **options)
-    assert explicit.fit(model, data).masks_ == network_wide.masks_
-
-
-def test_early_stopping_looks_at_a_part_of_the_training_examples_alone():
-    data = load_dataset("iris")
-    spy = Spy()
-    with torch.random.fork_rng():
-        model = nn.Linear(4, 3)
-    options = {**QUICK, "patience": 2, "validation_fraction": 0.25}
-    CausalPruning(amount=0.5, train_fn=spy, **options).fit(model, data)
-    for phase in spy.phases:
-        rows = torch.cat([phase.data[0], phase.validation[0]])
-        assert len(phase.validation[0]) == 30
-        key = lambda x: sorted(map(tuple, x.tolist()))  # noqa: E731
-        assert key(rows) == key(data.x_train)
-    pair = (data.x_train, data.y_train)
-    post = {"optimizer": "sgd", "lr": 3.0}  # overshoots, so that the best epoch is not the last
-    options |= {"n_post": 30, "post": post}
-    pruning = CausalPruning(amount=0.5, **options).fit(model, pair)
+def test_early_stopping_looks_at_the_validation_split_alone():
+    x, y = blobs(120)
+    # overshoots, so that the best epoch is not the last
+    post = Training(epochs=30, batch_size=20, lr=3.0, patience=2)
+    pruning = CausalPruning(amount=0.5, **{**QUICK, "posttrain": post})
+    pruning.fit(network(), (x[:80], y[:80]), validation=(x[80:], y[80:]))
     after = pruning.history_.query("phase == 'posttrain'")
     assert after["val_loss"].notna().all()
-    assert len(after) == after["epoch"][after["val_loss"].idxmin()] + 2 < 30
+    assert len(after) == after["epoch"].iloc[after["val_loss"].argmin()] + 2 < 30
     assert pruning.history_.query("phase == 'record'")["val_loss"].isna().all()
-    given = CausalPruning(amount=0.5, train_fn=(spy := Spy()), **options)
-    given.fit(model, pair, validation=(data.x_test, data.y_test))
-    assert spy.phases[0].validation[0] is data.x_test
-    assert len(spy.phases[0].data[0]) == len(data.x_train)
 
 
 def test_masks_survive_a_file(tmp_path):
-    pruning = CausalPruning(amount=0.6, **QUICK).fit(network(), blobs())
+    pruning = CausalPruning(amount=0.6, **ONE).fit(network(), blobs())
     pruning.masks_.save(tmp_path / "masks.npz")
     assert Masks.load(tmp_path / "masks.npz") == pruning.masks_
 
 
-def test_another_loss_function_is_the_one_that_is_recorded():
-    twice = lambda outputs, y: 2 * cross_entropy(outputs, y)  # noqa: E731
+@pytest.mark.parametrize("change", ["two_batch", "same_batch"])
+def test_another_loss_is_the_one_that_is_recorded(change):
+    twice = replace(TASKS["classification"], loss=lambda o, y: 2 * cross_entropy(o, y))
+    one = record_scores(network(), blobs(), replace(SGD, lr=0.02), change=change)
+    # Half the rate on twice the loss: the same steps, twice the changes of the loss.
+    two = record_scores(network(), blobs(), replace(SGD, lr=0.01, task=twice), change=change)
+    torch.testing.assert_close(two.sums["0.weight"], 2 * one.sums["0.weight"], rtol=2e-3, atol=1e-9)
+
+
+def test_it_is_an_estimator_with_few_options_that_can_be_cloned():
+    pruning = CausalPruning(amount=0.6, **QUICK)
+    assert len(pruning.get_params(deep=False)) <= 12
+    twin = clone(pruning).set_params(amount=0.5)
+    assert (twin.amount, twin.record, pruning.amount) == (0.5, SGD, 0.6)
+
+
+# ----- the entry in the manner of torch.nn.utils.prune
+
+
+def test_the_entry_prunes_at_the_weights_that_the_model_has():
     model, data = network(), blobs()
-    common = {"epochs": 2, "batch_size": 20}
-    for loss in ("two_batch", "same_batch"):
-        one = record_scores(model, data, lr=0.02, loss=loss, **common).sums["0.weight"]
-        # Half the rate on twice the loss: the same steps, twice the changes of the loss.
-        two = record_scores(model, data, lr=0.01, loss=loss, criterion=twice, **common)
-        torch.testing.assert_close(two.sums["0.weight"], 2 * one, rtol=2e-3, atol=1e-9)
+    before = copy.deepcopy(model.state_dict())
+    options = {"data": data, "training": SGD, "scope": "layer"}
+    assert causal_unstructured(model, 0.5, **options) is model
+    assert equal(plain(model.state_dict()), before)
+    assert masks_of(model).counts()["kept"].tolist() == [8, 12]
+    first = masks_of(model)
+    causal_unstructured(model, 0.75, **options)  # of all weights, those pruned already included
+    assert masks_of(model).counts()["kept"].tolist() == [4, 6]
+    assert masks_of(model) & first == masks_of(model)
+    assert (model[0].weight[~masks_of(model)["0.weight"]] == 0).all()
+
+
+def test_one_recording_serves_many_amounts_and_an_alpha():
+    model, data = network(), blobs()
+    scores = record_scores(model, data, SGD)
+    masks = []
+    for amount in (0.2, 0.5, 7):
+        pruned = causal_unstructured(clone_model(model), amount, importance_scores=scores)
+        masks.append(masks_of(pruned))
+        assert masks[-1] == masks_from_scores(scores.scores(), amount)
+    alpha = 0.3 * min(scores.alpha_max.values())
+    pruned = causal_unstructured(clone_model(model), alpha=alpha, importance_scores=scores)
+    assert masks_of(pruned) == Masks(scores.support(alpha))
+    like = causal_unstructured(
+        clone_model(model), importance_scores=scores, scope="like", like=masks[1]
+    )
+    assert masks_of(like).counts().equals(masks[1].counts())
+
+
+def test_an_alpha_that_empties_a_layer_warns_and_a_floor_saves_it():
+    scores = record_scores(network(), blobs(), SGD)
+    low = min(scores.alpha_max, key=scores.alpha_max.get)
+    alpha = 1.01 * scores.alpha_max[low]
+    with pytest.warns(LayerCollapseWarning, match=low):
+        causal_unstructured(network(), alpha=alpha, importance_scores=scores)
+    saved = causal_unstructured(network(), alpha=alpha, importance_scores=scores, floor=3)
+    assert int(masks_of(saved)[low].sum()) == 3
+
+
+# ----- input that cannot work
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "alpha or amount"),
+        ({"alpha": 1e-9, "amount": 0.5}, "alpha or amount"),
+        ({"alpha": 0.0}, "alpha must be a finite number > 0"),
+        ({"alpha": math.nan}, "alpha must be a finite number > 0"),
+        ({"amount": 1.0}, r"\[0, 1\)"),
+        ({"amount": [0.5, 0.2]}, "at least the 20 weights that are pruned already"),
+        ({"amount": 0.5, "schedule": "cubical"}, "Did you mean 'cubic'"),
+        ({"amount": 0.5, "scope": "layers"}, "Did you mean 'layer'"),
+        ({"amount": 0.5, "score": "move"}, "score must be one of"),
+        ({"amount": 0.5, "change": "samebatch"}, "Did you mean 'same_batch'"),
+        ({"amount": 0.5, "n_iter": 0}, "n_iter"),
+        ({"amount": 0.9, "floor": 0.5}, "at most 0.5"),
+        ({"amount": 0.5, "record": replace(SGD, lr=-1.0)}, "lr"),
+        ({"amount": 0.5, "posttrain": replace(ADAM, optimizer="adamw")}, "Did you mean 'adam'"),
+        ({"amount": 0.5, "record": Training(1, 500)}, "at least 2 steps .* got 1"),
+    ],
+)
+def test_what_cannot_work_fails_before_the_training(options, words, monkeypatch):
+    steps = []
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda *a, **k: steps.append(1))  # pretraining
+    with pytest.raises(ValueError, match=words):
+        CausalPruning(**{**QUICK, **options}).fit(network(), blobs())
+    assert steps == []
+
+
+def test_the_entry_says_what_is_missing_or_too_much():
+    scores = random_scores(network(), seed=0)
+    for options, words in [
+        ({"amount": 0.5}, "data must be given"),
+        ({"data": blobs()}, "amount or alpha"),
+        ({"data": blobs(), "amount": 0.5, "alpha": 1.0}, "alpha decides"),
+        ({"data": blobs(), "amount": 0.5, "scope": "layers"}, "Did you mean 'layer'"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            causal_unstructured(network(), **options)
+    with pytest.raises(TypeError, match="nothing is recorded"):
+        causal_unstructured(network(), 0.5, importance_scores=scores, data=blobs())
+    with pytest.raises(TypeError, match="alpha needs CausalScores"):
+        causal_unstructured(network(), alpha=0.5, importance_scores=scores)
+    with pytest.raises(TypeError, match="pair"):
+        record_scores(network(), blobs()[0])
+    with pytest.raises(TypeError, match="record must be a Training; got dict"):
+        CausalPruning(amount=0.5, **{**QUICK, "record": {"lr": 0.1}}).fit(network(), blobs())
+    assert isinstance(record_scores(network(), blobs(), SGD), CausalScores)

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import resource
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,18 +12,17 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from toys import blobs, network
 
-from causalprune_lib.pruning import causal as causal_phases
-from causalprune_lib.pruning.causal import CausalPruning, Phases, phase_seed
+from causalprune_lib import _resume
+from causalprune_lib._resume import Folder
+from causalprune_lib.nets.tasks import TASKS
+from causalprune_lib.nets.training import Training
+from causalprune_lib.pruning.causal import CausalPruning, phase_seed
 
 PHASES = ["pretrain", "round-001", "round-002", "posttrain"]
-OPTIONS = {
-    "n_pre": 1,
-    "n_iter": 2,
-    "n_prune": 2,
-    "n_post": 2,
-    "batch_size": 20,
-    "prune": {"lr": 0.05},
-    "progress": False,
+TRAININGS = {
+    "pretrain": Training(epochs=1, batch_size=20, lr=5e-4, optimizer="adam"),
+    "record": Training(epochs=2, batch_size=20, lr=0.05),
+    "posttrain": Training(epochs=2, batch_size=20, lr=5e-4, optimizer="adam"),
 }
 
 
@@ -39,9 +39,13 @@ class Fuse:
         return cross_entropy(outputs, y)
 
 
-def run(path, budget=10**9, model=None, data=None, **options):
-    options = {"amount": 0.6, **OPTIONS, "criterion": Fuse(budget), "path": path} | options
-    return CausalPruning(**options).fit(model or network(), data or blobs())
+def run(path, budget=10**9, model=None, data=None, loss=None, validation=None, **options):
+    task = replace(TASKS["classification"], loss=loss or Fuse(budget))
+    options = {"amount": 0.6, "n_iter": 2, **TRAININGS} | options
+    for name in TRAININGS:
+        options[name] = replace(options[name], task=task)
+    pruning = CausalPruning(**options)
+    return pruning.fit(model or network(), data or blobs(), validation=validation, path=path)
 
 
 def same(a, b):
@@ -54,7 +58,6 @@ def same(a, b):
     ):
         assert mine.keys() == yours.keys()
         assert all(torch.equal(mine[name], yours[name]) for name in mine)
-    assert a.alpha_max_ == b.alpha_max_
     assert a.rounds_.equals(b.rounds_)
     assert a.history_.drop(columns="seconds").equals(b.history_.drop(columns="seconds"))
 
@@ -80,16 +83,18 @@ def test_killed_in_any_phase_it_goes_on_to_the_same_bits(tmp_path, budget, finis
 
 # Pretraining calls the loss 7 times, validation included; a round 12 or 36 times.
 @pytest.mark.parametrize(
-    ("loss", "budgets"), [("two_batch", (20, 14)), ("same_batch", (44, 38))], ids=["two", "same"]
+    ("change", "budgets"), [("two_batch", (20, 14)), ("same_batch", (44, 38))], ids=["two", "same"]
 )
-def test_batch_norm_dropout_and_early_stopping_survive_too(tmp_path, loss, budgets):
+def test_batch_norm_dropout_and_early_stopping_survive_too(tmp_path, change, budgets):
     def normed():
         with torch.random.fork_rng():
             torch.manual_seed(0)
             layers = nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3)
             return nn.Sequential(*layers, nn.Linear(8, 3))
 
-    options = {"loss": loss, "patience": 1, "n_post": 5, "kind": "correlation"}
+    post = replace(TRAININGS["posttrain"], epochs=5, patience=1)
+    options = {"change": change, "posttrain": post, "score": "movement"}
+    options["validation"] = blobs(30, seed=5)
     whole = run(None, model=normed(), **options)
     for budget in budgets:
         with pytest.raises(KeyboardInterrupt):
@@ -126,19 +131,19 @@ def test_killed_while_a_file_is_written_it_does_that_phase_again(tmp_path, monke
     [
         ({"amount": 0.7}, "amount: 0.6 there, 0.7 here"),
         ({"seed": 1}, "seed: 0 there, 1 here"),
-        ({"n_prune": 3, "seed": 1}, r"(?s)n_prune: 2 there.*seed: 0 there"),
+        ({"n_iter": 3, "seed": 1}, r"(?s)n_iter: 2 there.*seed: 0 there"),
         ({"floor": 1.0}, "floor: 1 there, 1.0 here"),
-        ({"prune": {"lr": 0.1}}, "prune: "),
+        ({"record": Training(epochs=2, batch_size=20, lr=0.1)}, "record: .*'lr': 0.05"),
         ({"model": network(1)}, "model: 'Sequential"),
         ({"data": blobs(seed=1)}, "data: '120 examples"),
-        ({"criterion": cross_entropy}, "criterion: "),
+        ({"loss": cross_entropy}, "pretrain: .*Fuse"),
     ],
 )
 def test_a_folder_of_another_run_is_refused_and_the_difference_named(tmp_path, change, words):
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, 7, floor=1)
+        run(tmp_path, 7, floor=1, scope="layer")
     with pytest.raises(ValueError, match=words):
-        run(tmp_path, **{"floor": 1, **change})
+        run(tmp_path, **{"floor": 1, "scope": "layer", **change})
     assert files(tmp_path) == ["pretrain"]
 
 
@@ -167,8 +172,8 @@ def test_a_damaged_file_is_named_and_the_phase_can_be_done_again(tmp_path):
 def test_a_full_disk_is_found_before_the_work_and_loses_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, 18)
-    free = causal_phases.Bytes(1000)
-    monkeypatch.setattr(causal_phases, "available_disk", lambda path: free)
+    free = _resume.Bytes(1000)
+    monkeypatch.setattr(_resume, "available_disk", lambda path: free)
     with pytest.raises(OSError, match=r"'round-002' will need .*1\.00 kB available") as caught:
         run(tmp_path, budget=0)
     assert caught.value.errno == errno.ENOSPC
@@ -178,17 +183,17 @@ def test_a_full_disk_is_found_before_the_work_and_loses_nothing(tmp_path, monkey
 
 
 def test_a_write_that_fails_is_named_and_loses_nothing(tmp_path):
-    phases = Phases(tmp_path, {"seed": 0})
-    small = phases.run("one", lambda: {"a": torch.ones(10)}, bytes_needed=40)
+    folder = Folder(tmp_path, lambda: {"seed": 0})
+    small = folder.get("one", lambda: {"a": torch.ones(10)}, n_bytes=40)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # no file beyond 50 kB
     try:
         with pytest.raises(OSError, match=r"'two' could not be written .*\(one\) are safe"):
-            phases.run("two", lambda: {"a": torch.ones(100_000)}, bytes_needed=0)
+            folder.get("two", lambda: {"a": torch.ones(100_000)}, n_bytes=0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.pt", "run.json"]
-    again = Phases(tmp_path, {"seed": 0}).run("one", pytest.fail, bytes_needed=0)
+    again = Folder(tmp_path, lambda: {"seed": 0}).get("one", pytest.fail, n_bytes=0)
     assert torch.equal(again["a"], small["a"])
 
 
@@ -198,8 +203,8 @@ def test_phases_have_seeds_of_their_own_and_the_folder_says_what_the_run_is(tmp_
     run(tmp_path)
     described = json.loads((tmp_path / "run.json").read_text())
     assert described["n_iter"] == 2
+    assert described["record"]["lr"] == 0.05
     assert "path" not in described
-    assert "progress" not in described
 
 
 @pytest.mark.gpu
