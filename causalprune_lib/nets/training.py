@@ -27,6 +27,7 @@ from causalprune_lib._validation import (
     check_int,
     check_positive,
 )
+from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.tasks import Task, task_of
 
 Pair = tuple[torch.Tensor, torch.Tensor]  # examples (N, ...) and their targets (N, ...)
@@ -333,6 +334,15 @@ def iterate_batches(
     order = torch.randperm(len(x), generator=generator, device=generator.device)
     for chosen in order.split(batch_size):
         yield x[chosen.to(x.device)], y[chosen.to(y.device)]
+
+
+def training_pair(data: Dataset | Pair) -> Pair:
+    """The examples to train on, (x, y): of a Dataset, its training part."""
+    if isinstance(data, Dataset):
+        return data.x_train, data.y_train
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise TypeError(f"data must be a Dataset or a pair (x, y); got {type(data).__name__}.")
+    return tuple(data)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ from causalprune_lib._validation import check_choice, check_int, check_positive
 from causalprune_lib.causality.scores import CausalScores
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.tasks import task_of
-from causalprune_lib.nets.training import History, Pair, Training
+from causalprune_lib.nets.training import History, Pair, Training, training_pair
 from causalprune_lib.pruning.iterative import (
     SCHEDULES,
     check_amounts,
@@ -495,15 +495,6 @@ def n_below(scores: CausalScores, alpha: float, *, floor: float | int = 0) -> in
     sizes = [values.numel() for values in sums.values()]
     below = sum(int((values <= line).sum()) for values in sums.values())
     return min(below, sum(sizes) - sum(floor_counts(floor, sizes)))
-
-
-def training_pair(data: Dataset | Pair) -> Pair:
-    """The examples to train on, (x, y)."""
-    if isinstance(data, Dataset):
-        return data.x_train, data.y_train
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise TypeError(f"data must be a Dataset or a pair (x, y); got {type(data).__name__}.")
-    return tuple(data)
 
 
 def check_steps(training: Training, pair: Pair, change: str) -> None:

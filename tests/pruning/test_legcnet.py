@@ -1,10 +1,12 @@
 """LEGCNet on any module: the same numbers as the batched trainer, and a mask one can trust."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from torch import nn
 from torch.nn.utils import prune
 
@@ -12,21 +14,20 @@ from causalprune_lib._random import seeded
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
 from causalprune_lib.nets.data import load_dataset
 from causalprune_lib.nets.models import MLP
-from causalprune_lib.nets.training import train
+from causalprune_lib.nets.training import Training, evaluate, train
 from causalprune_lib.pruning.legcnet import (
     LEGCNet,
     UnscoredError,
-    error_rate,
     legcnet_decision,
     legcnet_unstructured,
-    record_training,
 )
 from causalprune_lib.pruning.masks import apply_masks, masks_of
 from causalprune_lib.pruning.windows import cut_windows, windowed_exponents
 from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks
 from causalprune_studies.paper_networks.training import train_networks
 
-QUICK = {"window": 30, "epochs": 6, "lr": 0.05, "max_lag": 4}
+SIX = Training(epochs=6, batch_size=1, lr=0.05, shuffle=False)
+QUICK = {"window": 30, "max_lag": 4, "training": SIX}
 
 
 def examples(n=60, d=3, seed=0, dtype=torch.float32):
@@ -51,8 +52,9 @@ def test_a_module_gets_the_numbers_of_the_batched_trainer():
     run = train_networks(
         networks, x, y, lr=0.3, epochs=5, test=other, record=[1], judge_at=windows.ends.tolist()
     )
-    options = {"window": 40, "epochs": 5, "lr": 0.3, "loss": "squared_error", "max_lag": 3}
-    legcnet = LEGCNet(**options).fit(networks.model(1), (x, y), judged=other)
+    training = Training(epochs=5, batch_size=1, lr=0.3, shuffle=False, task="squared_error")
+    legcnet = LEGCNet(window=40, max_lag=3, training=training)
+    legcnet.fit(networks.model(1), (x, y), judged=other)
     np.testing.assert_allclose(legcnet.trajectory_.weights, run.weights[0], rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(legcnet.error_, 1 - run.test_accuracy_at[1], atol=1e-12)
     exponents = windowed_exponents(run.weights[0], window=40).exponent
@@ -71,13 +73,13 @@ def test_fit_trains_a_copy_and_leaves_the_model_and_the_generators_alone():
     assert torch.equal(legcnet.trajectory_.at(0), legcnet.trajectory_.layout.flatten(model))
 
 
-def test_partial_training_reads_the_first_tenth_of_the_steps():
+def test_a_tenth_of_the_epochs_reads_the_first_tenth_of_the_steps():
     model, data = network(), examples(100)
-    full = LEGCNet(**QUICK | {"epochs": 10}).fit(model, data)
-    part = LEGCNet(variant="PT", **QUICK | {"epochs": 10}).fit(model, data)
+    full = LEGCNet(**QUICK | {"training": replace(SIX, epochs=10)}).fit(model, data)
+    part = LEGCNet(**QUICK | {"training": replace(SIX, epochs=1)}).fit(model, data)
     assert len(full.trajectory_) == 1001
     assert len(part.trajectory_) == 101
-    n = part.windows_.count
+    n = len(part.error_)
     assert n == 3  # 30 rows, 27 apart
     assert torch.equal(part.exponents_, full.exponents_[:n])
     np.testing.assert_array_equal(part.error_, full.error_[:n])
@@ -86,22 +88,20 @@ def test_partial_training_reads_the_first_tenth_of_the_steps():
 def test_the_fitted_shapes_and_names_fit_each_other():
     legcnet = LEGCNet(**QUICK).fit(network(), examples())
     w, p = legcnet.exponents_.shape
-    assert (w, p) == (legcnet.windows_.count, 25)
+    windows = cut_windows(361, window=30)
+    assert (w, p) == (windows.count, 25)
     assert legcnet.error_.shape == (w,)
-    assert legcnet.pvalue_.shape == (p,)
+    assert legcnet.decision_.pvalue.shape == (p,)
     assert list(legcnet.scores_) == list(legcnet.masks_) == ["fc1.weight", "fc2.weight"]
     assert legcnet.masks_.n_kept == int(legcnet.decision_.keep.sum())
-    np.testing.assert_allclose(
-        legcnet.error_, legcnet.trajectory_.error[legcnet.windows_.ends], atol=0
-    )
+    np.testing.assert_array_equal(legcnet.error_, legcnet.trajectory_.error[windows.ends])
 
 
 def test_the_error_at_the_last_window_is_that_of_the_network_there():
-    model, (x, y) = network(), examples()
-    steps = 29  # the only window ends with the training
-    recording = record_training(model, (x, y), (x, y), steps=steps, window=30)
-    assert recording.windows.count == 1
-    assert recording.error[0] == error_rate(model, x, y)
+    model, (x, y) = network(), examples(58)
+    once = Training(epochs=1, batch_size=2, lr=0.05, shuffle=False)  # 29 steps
+    legcnet = LEGCNet(window=30, training=once).fit(model, (x, y))
+    assert legcnet.error_.tolist() == [evaluate(legcnet.model_, x, y).error_rate]
 
 
 @pytest.mark.filterwarnings("ignore::causalprune_lib.pruning.select.LayerCollapseWarning")
@@ -120,9 +120,8 @@ def test_an_amount_takes_the_ranking_and_growing_amounts_are_nested():
 
 def test_a_short_training_reports_an_empty_decision_and_ranks_at_the_amount_asked_for():
     """13 windows: 14 lags need 44, and 3 fit."""
-    short = QUICK | {"max_lag": 14, "epochs": 6}
-    legcnet = LEGCNet(**short).fit(network(), examples())
-    assert legcnet.windows_.count == 13
+    legcnet = LEGCNet(**QUICK | {"max_lag": 14}).fit(network(), examples())
+    assert len(legcnet.error_) == 13
     assert legcnet.masks_.amount == 0
     assert "14 lags need 44 windows. The decision is empty." in legcnet.decision_.summary()
     asked = legcnet.masks_at(5)
@@ -130,26 +129,43 @@ def test_a_short_training_reports_an_empty_decision_and_ranks_at_the_amount_aske
 
 
 def test_without_a_whole_window_nothing_is_ranked():
-    legcnet = LEGCNet(window=200, epochs=1).fit(network(), examples())
+    legcnet = LEGCNet(training=replace(SIX, epochs=1)).fit(network(), examples())
     assert legcnet.exponents_.shape == (0, 25)
     assert legcnet.masks_.amount == 0
     with pytest.raises(UnscoredError, match=r"no score.*0 windows, lags 1\.\.14"):
         legcnet.masks_at(1)
 
 
-@pytest.mark.parametrize("error", ["train", "validation", "test"])
-def test_the_error_is_taken_where_it_is_asked_for(error):
+@pytest.mark.parametrize("judged", ["train", "test", "own"])
+def test_the_error_is_taken_where_it_is_asked_for(judged):
     data = load_dataset("iris", subset=60)
     with seeded(0):
         model = MLP([4, 5, 3], activation="tanh")
-    legcnet = LEGCNet(error=error, **QUICK).fit(model, data)
-    parts = {"train": (data.x_train, data.y_train), "test": (data.x_test, data.y_test)}
-    *_, x_val, y_val = data.split_validation(0.1, seed=0)
-    judged = (parts | {"validation": (x_val, y_val)})[error]
-    n_train = 54 if error == "validation" else 60
-    assert len(legcnet.trajectory_) == 6 * n_train + 1
-    counts = legcnet.error_ * len(judged[1])
+    own = (data.x_test[:7], data.y_test[:7])
+    legcnet = LEGCNet(**QUICK).fit(model, data, judged=own if judged == "own" else judged)
+    assert len(legcnet.trajectory_) == 6 * 60 + 1
+    n = {"train": 60, "test": len(data.x_test), "own": 7}[judged]
+    counts = legcnet.error_ * n
     np.testing.assert_allclose(counts, counts.round(), atol=1e-9)
+
+
+def test_the_first_windows_alone_can_be_read():
+    legcnet = LEGCNet(**QUICK).fit(network(), examples())
+    trajectory, error = legcnet.trajectory_, legcnet.error_
+    first = LEGCNet(**QUICK).fit_trajectory(trajectory, error=error[:9])
+    assert torch.equal(first.exponents_, legcnet.exponents_[:9])
+    weights = torch.as_tensor(np.array(trajectory.weights))
+    again = LEGCNet(**QUICK).fit_trajectory(weights, error=error, layout=trajectory.layout)
+    assert again.masks_ == legcnet.masks_
+    with pytest.raises(ValueError, match="needs a layout"):
+        LEGCNet(**QUICK).fit_trajectory(weights, error=error)
+
+
+def test_it_is_an_estimator_with_few_options_that_can_be_cloned():
+    legcnet = LEGCNet(**QUICK)
+    assert len(legcnet.get_params(deep=False)) <= 12
+    twin = clone(legcnet).set_params(max_lag=3)
+    assert (twin.max_lag, twin.training, legcnet.max_lag) == (3, SIX, 4)
 
 
 def test_your_own_loop_gives_the_trajectory():
@@ -163,7 +179,7 @@ def test_your_own_loop_gives_the_trajectory():
         def log(*_):
             done = next(steps) - 1  # called before each step
             if done in ends:
-                recorder.log(error=error_rate(model, x, y))
+                recorder.log(error=evaluate(model, x, y).error_rate)
 
         train(model, x, y, epochs=80, batch_size=12, optimizer="adam", on_batch=log, progress=False)
     legcnet = LEGCNet(window=30, max_lag=3).fit_trajectory(recorder.trajectory())
@@ -197,7 +213,7 @@ def test_the_entry_prunes_in_the_manner_of_torch():
     assert prune.is_pruned(model)
     assert torch.equal(model.fc1.weight_orig, before["fc1.weight"])
     assert masks_of(model) == legcnet.masks_at(6)
-    again = legcnet_unstructured(model, 3, importance_scores=legcnet.scores_)
+    again = legcnet_unstructured(model, 9, importance_scores=legcnet.scores_)
     assert masks_of(again) == legcnet.masks_at(9)
     assert masks_of(legcnet_unstructured(network(), data=data, **QUICK)) == legcnet.masks_
 
@@ -219,36 +235,36 @@ def test_pruned_weights_stay_zero_while_a_masked_copy_is_read_again():
     gone = ~first.flat()
     assert (again.trajectory_.weights[:, gone.numpy()] == 0).all()
     assert again.decision_.scores[gone].isnan().all()
-    legcnet_unstructured(model, 2, importance_scores=again.scores_)
+    legcnet_unstructured(model, 8, importance_scores=again.scores_)
+    assert masks_of(model) & first == masks_of(model)
     assert masks_of(model).n_kept == first.n_kept - 2
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"variant": "full"}, "variant must be one of 'FT', 'PT'"),
         ({"rule": "correct"}, "Did you mean 'corrected'"),
         ({"orientation": "prune_noncausal"}, "Did you mean 'prune_non_causal'"),
-        ({"error": "tests"}, "Did you mean 'test'"),
         ({"window": 1}, "window must be >= 2"),
         ({"overlap": 1}, "overlap must be in"),
         ({"max_lag": 0}, "max_lag must be >= 1"),
-        ({"epochs": 0}, "epochs must be >= 1"),
-        ({"partial": 1.5}, "partial must be in"),
+        ({"training": replace(SIX, epochs=-1)}, "training.epochs must be >= 1"),
+        ({"training": replace(SIX, task="hinge")}, "task must be one of"),
         ({"alpha": -0.1}, "alpha must be in"),
     ],
 )
-def test_bad_options_are_named_at_once(options, message):
+def test_bad_options_are_named_before_any_training(options, message):
+    model = network()
     with pytest.raises(ValueError, match=message):
-        LEGCNet(**options)
+        LEGCNet(**QUICK | options).fit(model, examples())
 
 
 def test_bad_data_are_named():
     model, (x, y) = network(), examples()
-    with pytest.raises(ValueError, match="error='test' needs a Dataset"):
-        LEGCNet(error="test").fit(model, (x, y))
-    with pytest.raises(ValueError, match="loss must be one of 'cross_entropy', 'squared_error'"):
-        LEGCNet(loss="hinge").fit(model, (x, y))
+    with pytest.raises(ValueError, match="judged='test' needs a Dataset"):
+        LEGCNet().fit(model, (x, y), judged="test")
+    with pytest.raises(TypeError, match="training must be a Training; got dict"):
+        LEGCNet(training={"lr": 0.1}).fit(model, (x, y))
     with pytest.raises(ValueError, match="data must be given, or importance_scores"):
         legcnet_unstructured(model, 3)
     scores = {"fc1.weight": torch.rand(5, 3)}
@@ -258,11 +274,11 @@ def test_bad_data_are_named():
         LEGCNet().fit(model, (x * torch.nan, y))
     with pytest.raises(ValueError, match=r"judged\[1\]"):
         LEGCNet().fit(model, (x, y), judged=(x, y + 7))
-    with pytest.raises(ValueError, match="'cross_entropy' needs two outputs or more"):
+    with pytest.raises(ValueError, match="two class scores or more"):
         LEGCNet().fit(nn.Linear(3, 1), (x, y))
-    with pytest.raises(ValueError, match=r"y must hold classes 0\.\.1; got 0\.\.2"):
-        LEGCNet(loss="squared_error").fit(nn.Linear(3, 1), (x, y * 2))
+    one_output = replace(SIX, task="squared_error")
+    with pytest.raises(ValueError, match=r"must hold classes 0\.\.1"):
+        LEGCNet(training=one_output).fit(nn.Linear(3, 1), (x, y * 2))
+    hot = LEGCNet(**QUICK | {"training": replace(SIX, lr=1e30)})
     with pytest.raises(FloatingPointError, match="the training loss became"):
-        LEGCNet(lr=1e30, **{k: v for k, v in QUICK.items() if k != "lr"}).fit(
-            nn.Sequential(nn.Linear(3, 2)), (1e20 * x, y)
-        )
+        hot.fit(nn.Sequential(nn.Linear(3, 2)), (1e20 * x, y))

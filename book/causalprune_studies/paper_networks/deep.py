@@ -27,7 +27,7 @@ from causalprune_lib._validation import (
 )
 from causalprune_lib.nets.models import MLP
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.pruning.legcnet import targets_of
+from causalprune_lib.nets.tasks import class_targets
 from causalprune_studies.paper_networks.sigmoid import macro_f1
 from causalprune_studies.paper_networks.training import NetworksRun
 
@@ -296,7 +296,7 @@ def train_deep(
     _check_examples("test[0]", networks, *test)
     keep = None if masks is None else _as_factors(masks, networks)
     state = networks.clone()
-    goals = targets_of(y, networks.sizes[-1]).to(x)
+    goals = class_targets(y, networks.sizes[-1]).to(x)
     order = torch.Generator().manual_seed(seed)
     firsts = tuple(part[::batch_size] for part in test)
 
@@ -352,4 +352,4 @@ def _check_examples(name: str, networks: DeepNetworks, x: torch.Tensor, y: torch
         raise ValueError(
             f"{name} and its labels must have one length >= 1; got {len(x)}, {len(y)}."
         )
-    targets_of(y[:0], networks.sizes[-1])
+    class_targets(y[:0], networks.sizes[-1])

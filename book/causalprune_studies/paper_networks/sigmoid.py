@@ -16,7 +16,7 @@ from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_finite, check_int, check_shape
 from causalprune_lib.nets.models import MLP
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.pruning.legcnet import targets_of
+from causalprune_lib.nets.tasks import class_targets
 from causalprune_lib.pruning.masks import Masks
 
 # ---- legcnet_networks: Many small sigmoid networks at once: the networks of the LEGCNet paper, a
@@ -143,7 +143,7 @@ class SigmoidNetworks:
         """
         outputs = self.outputs(x)
         rounded = outputs >= 0.5
-        accuracy = (rounded == (targets_of(y, self.sizes[2]) > 0.5)).all(2).double().mean(1)
+        accuracy = (rounded == (class_targets(y, self.sizes[2]) > 0.5)).all(2).double().mean(1)
         predicted = outputs.argmax(2) if self.sizes[2] > 1 else rounded[:, :, 0].long()
         return accuracy, macro_f1(predicted, y, n_classes=max(2, self.sizes[2]))
 

@@ -24,7 +24,8 @@ from causalprune_lib._validation import (
     check_shape,
 )
 from causalprune_lib.nets.data import Dataset, load_dataset, load_legcnet_init
-from causalprune_lib.pruning.legcnet import LEGCNetDecision, legcnet_decision, targets_of
+from causalprune_lib.nets.tasks import class_targets
+from causalprune_lib.pruning.legcnet import LEGCNetDecision, legcnet_decision
 from causalprune_lib.pruning.masks import Masks
 from causalprune_lib.pruning.windows import (
     DECIMALS,
@@ -239,7 +240,7 @@ def _checked_examples(
         raise ValueError(
             f"{name} and its labels must have one length >= 1; got {len(x)}, {len(y)}."
         )
-    return targets_of(y, networks.sizes[2]).to(x)[:, :, None]
+    return class_targets(y, networks.sizes[2]).to(x)[:, :, None]
 
 
 # ---- legcnet_released: The LEGCNet paper's networks, all trials at once: from initial weights to

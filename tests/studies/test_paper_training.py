@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.pruning.legcnet import targets_of
+from causalprune_lib.nets.tasks import class_targets
 from causalprune_lib.pruning.masks import Masks
 from causalprune_studies.paper_networks.settings import LEGCNET_SETTINGS, legcnet_settings
 from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks, macro_f1, random_masks_like
@@ -28,7 +28,7 @@ def examples(sizes, n=25, seed=0):
 def one_by_autograd(model, x, y, *, lr, epochs, label_size, keep=None):
     """The same training of one `MLP`, by autograd; returns the recorded weights (T+1, P)."""
     layout = ParameterLayout.of(model)
-    goals = targets_of(y, model(x[:1]).shape[1])
+    goals = class_targets(y, model(x[:1]).shape[1])
     masks = None if keep is None else layout.unflatten(keep.double())
 
     def put_mask():
@@ -108,7 +108,7 @@ def test_accuracy_counts_exact_rounded_outputs_and_f1_is_that_of_scikit_learn(si
         rounded = np.floor(outputs + 0.5)
         hits = [
             np.array_equal(r, t)
-            for r, t in zip(rounded, targets_of(y, sizes[2]).numpy(), strict=True)
+            for r, t in zip(rounded, class_targets(y, sizes[2]).numpy(), strict=True)
         ]
         assert accuracy[i] == pytest.approx(np.mean(hits), abs=1e-15)
         said = rounded[:, 0] if sizes[2] == 1 else outputs.argmax(1)

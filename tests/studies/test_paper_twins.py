@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from causalprune_lib.dynamics.twins import twin_trajectories
-from causalprune_lib.pruning.legcnet import targets_of
+from causalprune_lib.nets.tasks import class_targets
 from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks
 from causalprune_studies.paper_networks.training import train_networks
 from causalprune_studies.paper_networks.twins import growth_exponents, twin_exponents, twin_series
@@ -25,7 +25,7 @@ def test_differences_are_those_of_the_general_twins(problem):
     network, x, y = problem
     epochs, lr, delta = 3, 0.6, 1e-6
     fast = twin_series(network, x, y, lr=lr, label_size=3, epochs=epochs, delta=delta)
-    goals = targets_of(y, 3)
+    goals = class_targets(y, 3)
     slow = twin_trajectories(
         network.model(0),
         lambda output, goal: ((output - goal) ** 2).sum(),

@@ -1,0 +1,267 @@
+"""A contest of masks: the same start, matched counts, the same training, the same judges.
+
+A pruned network is a ranking and an allocation. The ranking says which weights of a layer stay, the
+allocation how many. A method sets both at once, by one threshold over all layers. To tell what each
+is worth, every ranking can be cut at the counts of any other's allocation. Without that, and
+without random masks of the same counts, a difference in accuracy says little about a ranking.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from causalprune_lib._validation import check_choice, check_int
+from causalprune_lib.nets.data import Dataset
+from causalprune_lib.nets.training import Pair, Training, evaluate, training_pair
+from causalprune_lib.pruning.iterative import random_ticket
+from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model
+from causalprune_lib.pruning.scores import Scores, inverse_scores
+from causalprune_lib.pruning.select import LayerCollapseWarning, masks_from_scores
+
+RANDOM, UNIFORM, DENSE = "random", "uniform", "dense"
+Metrics = Mapping[str, float]
+Play = Callable[[Sequence[Masks]], Iterable[Metrics]]  # trains under masks and judges, one by one
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One mask in a contest, by the ranking and the allocation that made it.
+
+    Attributes
+    ----------
+    ranking : str
+        Which weights of a layer stay; "dense" where all do.
+    allocation : str
+        Whose threshold says how many: a ranking's name; "uniform", the same fraction everywhere.
+    amount : float or int
+        As it was asked for.
+    draw : int
+        Number of the random mask, from 0.
+    masks : Masks
+    """
+
+    ranking: str
+    allocation: str
+    amount: float | int
+    draw: int
+    masks: Masks
+
+
+class Contest:
+    """Masks of one network, cut at matched counts, trained alike and judged alike.
+
+    Parameters
+    ----------
+    rankings : mapping of str to scores
+        Higher = kept. "random" is always known, and never needs scores.
+    play : callable
+        `play(masks)` trains the network under each of the masks, all from the same start, and
+        gives the metrics of each: see `retraining`, or train many networks at once.
+    floor, nan
+        As in `masks_from_scores`.
+    seed : int or callable
+        Of the random masks: draw d takes `seed + d`, or `seed(d)`.
+
+    Examples
+    --------
+    >>> from causalprune_lib.nets.data import load_dataset
+    >>> from causalprune_lib.nets.models import build_model
+    >>> from causalprune_lib.pruning.scores import magnitude_scores, random_scores
+    >>> data, model = load_dataset("iris"), build_model("mlp", dataset="iris", hidden=[16])
+    >>> training = Training(epochs=20, batch_size=16, lr=0.1)
+    >>> _ = training.train(model, data.x_train, data.y_train)
+    >>> play = retraining(model, data, training)
+    >>> contest = Contest({"magnitude": magnitude_scores(model)}, play)
+    >>> table = contest.compare("magnitude", amounts=[0.8], n_random=2)
+    >>> table[["ranking", "allocation"]].agg(" at ".join, axis=1).tolist()
+    ['dense at dense', 'magnitude at magnitude', 'random at magnitude', 'random at magnitude', \
+'inverse at magnitude']
+    """
+
+    def __init__(
+        self,
+        rankings: Mapping[str, Scores],
+        play: Play,
+        *,
+        floor: float | int = 0,
+        nan: str = "error",
+        seed: int | Callable[[int], int] = 0,
+    ) -> None:
+        self.rankings = dict(rankings)
+        self.play, self.floor, self.nan = play, floor, nan
+        self.seed = seed if callable(seed) else check_int("seed", seed, minimum=0).__add__
+        self.entries: list[Entry] = []
+        self._allocations: dict[tuple[str, float | int], Masks] = {}
+
+    def rank(self, name: str, scores: Scores) -> None:
+        """Add a ranking, or replace it."""
+        self.rankings[name] = scores
+        self._allocations = {at: m for at, m in self._allocations.items() if at[0] != name}
+
+    def allocation(self, name: str, amount: float | int) -> Masks:
+        """Masks of the ranking `name` by its own threshold; "uniform" cuts each layer alike."""
+        if (name, amount) not in self._allocations:
+            uniform = name == UNIFORM
+            scores = next(iter(self.rankings.values())) if uniform else self._scores(name)
+            options = {"scope": "layer" if uniform else "global", "floor": self.floor}
+            found = masks_from_scores(scores, amount, nan=self.nan, **options)
+            self._allocations[name, amount] = found
+        return self._allocations[name, amount]
+
+    def cut(self, ranking: str, *, like: Masks, draw: int = 0) -> Masks:
+        """The highest of `ranking` in each layer, as many as `like` keeps there."""
+        if ranking == RANDOM:
+            return random_ticket(like, seed=self.seed(draw))
+        return masks_from_scores(self._scores(ranking), scope="like", like=like, nan=self.nan)
+
+    def enter(
+        self,
+        ranking: str,
+        amount: float | int,
+        *,
+        at: str | None = None,
+        like: Masks | None = None,
+        draws: int = 1,
+    ) -> list[Entry]:
+        """Enter `ranking` at an allocation, its own by default, or at the counts of `like`.
+
+        Returns the entries, `draws` of them for a random ranking, else one.
+        """
+        at = ranking if at is None else at
+        like = self.allocation(at, amount) if like is None else like
+        n = check_int("draws", draws) if ranking == RANDOM else 1
+        masks = [self.cut(ranking, like=like, draw=d) for d in range(n)]
+        return [self.enter_masks(m, ranking, at, amount, draw=d) for d, m in enumerate(masks)]
+
+    def enter_masks(
+        self, masks: Masks, ranking: str, at: str, amount: float | int, *, draw: int = 0
+    ) -> Entry:
+        """Enter masks that were made elsewhere."""
+        self.entries.append(Entry(ranking, at, amount, draw, masks))
+        return self.entries[-1]
+
+    def run(self, entries: Sequence[Entry] | None = None) -> list[tuple[Entry, Metrics]]:
+        """Train and judge the entries, all of them by default, in their order."""
+        entries = self.entries if entries is None else entries
+        return list(zip(entries, self.play([e.masks for e in entries]), strict=True))
+
+    def compare(
+        self,
+        ranking: str,
+        *,
+        amounts: Sequence[float | int],
+        n_random: int = 1,
+        against: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """A ranking beside its controls: random, inverse and all other rankings at its counts.
+
+        Parameters
+        ----------
+        ranking : str
+            The one in question.
+        amounts : sequence of float or int
+        n_random : int
+            Random masks for each amount.
+        against : sequence of str, optional
+            Other rankings; by default all. Each is entered at its own allocation too.
+
+        Returns
+        -------
+        DataFrame
+            One row per mask: `ranking`, `allocation`, `amount`, `draw`, and the metrics. The dense
+            network comes first.
+        """
+        scores = self._scores(ranking)
+        others = [name for name in self.rankings if name not in (ranking, "inverse")]
+        others = others if against is None else list(against)
+        self.rank("inverse", inverse_scores(scores))
+        whole = Masks({name: torch.ones_like(s, dtype=torch.bool) for name, s in scores.items()})
+        chosen = [self.enter_masks(whole, DENSE, DENSE, 0.0)]
+        for amount in amounts:
+            chosen += self.enter(ranking, amount)
+            chosen += self.enter(RANDOM, amount, at=ranking, draws=n_random)
+            for other in ("inverse", *others):
+                chosen += self.enter(other, amount, at=ranking)
+            for other in others:
+                chosen += self.enter(other, amount)
+        return table(self.run(chosen))
+
+    def emptied(self, ranking: str, amount: float | int) -> int:
+        """How many layers its own threshold leaves without a weight, if no floor holds."""
+        return len(self._by_threshold(ranking, amount).empty_layers())
+
+    def threshold(self, ranking: str, amount: float | int) -> float:
+        """The highest score that its own threshold prunes, if no floor holds."""
+        masks, scores = self._by_threshold(ranking, amount), self.rankings[ranking]
+        return max(
+            float(scores[name][~keep].max()) for name, keep in masks.items() if not keep.all()
+        )
+
+    def _by_threshold(self, ranking: str, amount: float | int) -> Masks:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LayerCollapseWarning)
+            return masks_from_scores(self._scores(ranking), amount, nan=self.nan)
+
+    def _scores(self, ranking: str) -> Scores:
+        return self.rankings[check_choice("ranking", ranking, self.rankings)]
+
+
+def retraining(
+    network: nn.Module,
+    data: Dataset | Pair,
+    training: Training | Callable[[nn.Module], Any],
+    *,
+    judge: Callable[[nn.Module], Metrics] | None = None,
+    seed: int = 0,
+) -> Play:
+    """Play a contest by training a copy of `network` under each mask, one after the other.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Where all start: trained, rewound, or at its initial weights. It is not changed.
+    data : Dataset or (x, y)
+        What is trained on; a Dataset's test part is what the default judge looks at.
+    training : Training or callable
+        How. A callable trains a network in place.
+    judge : callable, optional
+        `judge(network)` -> metrics. By default the metric of the training's task on test examples.
+        It is asked right after the cut (its metrics then end in "_cut"), and after training.
+    seed : int
+        Of the training, the same for all.
+    """
+    pair = training_pair(data)
+    if judge is None:
+        if not isinstance(data, Dataset) or not isinstance(training, Training):
+            raise ValueError("judge must be given unless data is a Dataset, training a Training.")
+
+        def judge(network: nn.Module) -> Metrics:
+            found = evaluate(network, data.x_test, data.y_test, task=training.task)
+            return {found.metric_name: found.metric}
+
+    def play(masks: Sequence[Masks]) -> Iterable[Metrics]:
+        for mask in masks:
+            pruned = apply_masks(clone_model(network), mask)
+            cut = {f"{name}_cut": value for name, value in judge(pruned).items()}
+            if isinstance(training, Training):
+                training.train(pruned, *pair, seed=seed)
+            else:
+                training(pruned)
+            yield cut | dict(judge(pruned))
+
+    return play
+
+
+def table(played: Iterable[tuple[Entry, Metrics]]) -> pd.DataFrame:
+    """One row per entry: `ranking`, `allocation`, `amount`, `draw` and its metrics."""
+    names = ("ranking", "allocation", "amount", "draw")
+    return pd.DataFrame(
+        [{**{name: getattr(entry, name) for name in names}, **metrics} for entry, metrics in played]
+    )
