@@ -6,7 +6,6 @@ order of the batches and the random masks; the split into training and test data
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,9 +14,7 @@ from torch import nn
 
 from causalprune_lib.nets.data import Dataset, load_dataset
 from causalprune_lib.nets.models import build_model
-from causalprune_lib.nets.training import History, train
-
-OnBatch = Callable[[torch.Tensor, torch.Tensor, float], None]
+from causalprune_lib.nets.training import History, Training
 
 
 @dataclass(frozen=True)
@@ -86,29 +83,15 @@ class Recipe:
             **options,
         ).to(self.on)
 
-    def train(
-        self,
-        model: nn.Module,
-        data: Dataset,
-        *,
-        seed: int,
-        epochs: int | None = None,
-        on_batch: OnBatch | None = None,
-    ) -> History:
-        """Train `model` in place, for the recipe's epochs or for `epochs`; see `train`."""
-        return train(
-            model,
-            data.x_train,
-            data.y_train,
-            epochs=self.epochs if epochs is None else epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            momentum=self.momentum,
-            optimizer=self.optimizer,
-            seed=seed,
-            progress=False,
-            on_batch=on_batch,
-        )
+    @property
+    def training(self) -> Training:
+        """The fields that `train` takes."""
+        names = ("epochs", "batch_size", "lr", "momentum", "optimizer")
+        return Training(**{name: getattr(self, name) for name in names})
+
+    def train(self, model: nn.Module, data: Dataset, *, seed: int) -> History:
+        """Train `model` in place."""
+        return self.training.train(model, data.x_train, data.y_train, seed=seed)
 
 
 @lru_cache(maxsize=2)

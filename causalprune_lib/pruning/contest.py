@@ -9,7 +9,7 @@ without random masks of the same counts, a difference in accuracy says little ab
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from causalprune_lib.pruning.select import LayerCollapseWarning, masks_from_scor
 
 RANDOM, UNIFORM, DENSE = "random", "uniform", "dense"
 Metrics = Mapping[str, float]
-Play = Callable[[Sequence[Masks]], Iterable[Metrics]]  # trains under masks and judges, one by one
+Play = Callable[[Sequence[Masks]], Iterable[Any]]  # trains under each mask; metrics, or networks
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class Contest:
         Higher = kept. "random" is always known, and never needs scores.
     play : callable
         `play(masks)` trains the network under each of the masks, all from the same start, and
-        gives the metrics of each: see `retraining`, or train many networks at once.
+        gives the outcome of each, metrics as a rule: see `retraining`. It may train many at once.
     floor, nan
         As in `masks_from_scores`.
     seed : int or callable
@@ -147,10 +147,10 @@ class Contest:
         self.entries.append(Entry(ranking, at, amount, draw, masks))
         return self.entries[-1]
 
-    def run(self, entries: Sequence[Entry] | None = None) -> list[tuple[Entry, Metrics]]:
-        """Train and judge the entries, all of them by default, in their order."""
+    def run(self, entries: Sequence[Entry] | None = None) -> Iterator[tuple[Entry, Any]]:
+        """Play the entries, all of them by default, in their order: each with its outcome."""
         entries = self.entries if entries is None else entries
-        return list(zip(entries, self.play([e.masks for e in entries]), strict=True))
+        return zip(entries, self.play([entry.masks for entry in entries]), strict=True)
 
     def compare(
         self,

@@ -6,17 +6,16 @@ Each study's `run(seed)` does everything once, from the initial weights to the a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from causalprune_lib.evidence.grid import Point
-from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.training import evaluate
+from causalprune_lib.pruning.contest import UNIFORM, Contest, retraining
 from causalprune_lib.pruning.iterative import lottery_ticket, random_ticket
-from causalprune_lib.pruning.masks import apply_masks, clone_model
+from causalprune_lib.pruning.masks import apply_masks, clone_model, masks_of
 from causalprune_lib.pruning.scores import inverse_scores, magnitude_scores
-from causalprune_lib.pruning.select import masks_from_scores
 from causalprune_studies.recipe import Recipe
 
 # Seeds of different purposes are kept apart: the batches of fine-tuning are not those of training.
@@ -41,31 +40,23 @@ class PruningCurve(Recipe):
         data = self.load()
         dense = self.build(seed=seed)
         self.train(dense, data, seed=seed)
-        yield self._judged(dense, data, seed, ranking="dense", allocation="none", amount=0.0)
-
+        finetuning = replace(self.training, epochs=self.finetune_epochs)
         magnitude = magnitude_scores(dense)
-        inverse = inverse_scores(magnitude)
+        contest = Contest(
+            {"magnitude": magnitude, "inverse": inverse_scores(magnitude)},
+            retraining(dense, data, finetuning, seed=seed + FINETUNE),
+            seed=seed,
+        )
+        contest.enter_masks(masks_of(dense), "dense", "none", 0.0)
         for amount in self.amounts:
-            by_threshold = masks_from_scores(magnitude, amount)
-            by_layer = masks_from_scores(magnitude, amount, scope="layer")
-            for allocation, found in {"global": by_threshold, "layer": by_layer}.items():
-                rankings = {
-                    "magnitude": found,
-                    "random": random_ticket(found, seed=seed),
-                    "inverse": masks_from_scores(inverse, scope="like", like=found),
-                }
-                for ranking, masks in rankings.items():
-                    network = apply_masks(clone_model(dense), masks)
-                    yield self._judged(
-                        network, data, seed, ranking=ranking, allocation=allocation, amount=amount
-                    )
-
-    def _judged(self, network: nn.Module, data: Dataset, seed: int, **where) -> Point:
-        """Accuracy of `network`, before and after fine-tuning it in place."""
-        before = evaluate(network, data.x_test, data.y_test).accuracy
-        self.train(network, data, seed=seed + FINETUNE, epochs=self.finetune_epochs)
-        after = evaluate(network, data.x_test, data.y_test).accuracy
-        return Point({"accuracy": before, "accuracy_finetuned": after}, **where)
+            for allocation in ("magnitude", UNIFORM):
+                for ranking in ("magnitude", "random", "inverse"):
+                    contest.enter(ranking, amount, at=allocation)
+        named = {"magnitude": "global", UNIFORM: "layer", "none": "none"}
+        for entry, found in contest.run():
+            metrics = {"accuracy": found["accuracy_cut"], "accuracy_finetuned": found["accuracy"]}
+            where = {"ranking": entry.ranking, "allocation": named[entry.allocation]}
+            yield Point(metrics, **where, amount=entry.amount)
 
 
 @dataclass(frozen=True)

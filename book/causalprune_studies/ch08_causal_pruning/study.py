@@ -1,15 +1,15 @@
-"""The experiments of the page "Causal pruning" at the size of a page: an illustration.
+"""Causal pruning with its controls: figures 1 and 2 and table 2, as specs for `run_grid`.
+
+`CausalCurve` prunes one network once, by every ranking at every allocation: figures 1a and 1b.
+`IteratedRun` is algorithm 1 with its rewinding: table 2, and figure 2 where its fields are varied.
+`CausalSketch` is the first at the size of a page.
 
 Paper: "A Granger-causal perspective on gradient descent with application to pruning".
 """
 
 from __future__ import annotations
 
-import copy
-import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,22 +17,16 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from causalprune_lib.causality.scores import CausalScores, solver_step_sizes
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.nets.training import History, evaluate, train
-from causalprune_lib.pruning.iterative import random_ticket, repeated_amounts, rewind
-from causalprune_lib.pruning.masks import (
-    Masks,
-    apply_masks,
-    clone_model,
-    jaccard,
-    masks_of,
-    overlap_table,
-)
+from causalprune_lib.nets.training import Training, evaluate
+from causalprune_lib.pruning.causal import CausalPruning, Recording, record
+from causalprune_lib.pruning.contest import Contest, Play
+from causalprune_lib.pruning.iterative import random_ticket, repeated_amounts
+from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model, jaccard, overlap_table
 from causalprune_lib.pruning.scores import (
     Scores,
     inverse_scores,
@@ -40,185 +34,13 @@ from causalprune_lib.pruning.scores import (
     obd_scores,
     random_scores,
 )
-from causalprune_lib.pruning.select import LayerCollapseWarning, masks_from_scores
+from causalprune_lib.pruning.select import masks_from_scores
 from causalprune_lib.pruning.structured import filter_masks, remove_filters
 from causalprune_studies.ch06_causal_model.study import frozen_steps
-from causalprune_studies.recipe import OnBatch, Recipe
+from causalprune_studies.recipe import Recipe
 
-# ---- recipe: The phases of causal pruning, and one recorded phase with its placebo.
-
-
-# Seeds of different purposes are kept apart: see `Recipe`.
+# Seeds of different purposes are kept apart.
 RECORD, POST, RANDOM, SHUFFLE, OTHER = (10_000 * k for k in range(1, 6))
-
-
-@dataclass(frozen=True)
-class CausalRecipe(Recipe):
-    """The phases of the causal pruning paper, as released, at a size of our own.
-
-    Adam at `lr` trains before pruning for `epochs` (the paper's N_pre) and after it for
-    `post_epochs` (N_post). SGD without momentum at `prune_lr` is recorded for `prune_epochs`
-    (N_prune), then the weights go back to what they were. Batches are of `batch_size`, and of
-    `post_batch_size` after pruning: few epochs with small batches make as many steps as more epochs
-    with large ones, for less work.
-    """
-
-    model: str = "lenet"
-    init: str = "fan_out"
-    epochs: int = 10
-    batch_size: int = 512
-    lr: float = 5e-4
-    momentum: float = 0.0
-    optimizer: str = "adam"
-    prune_epochs: int = 10
-    prune_lr: float = 1e-3
-    post_epochs: int = 4
-    post_batch_size: int = 64
-
-    def build(self, *, seed: int) -> nn.Module:
-        """As in `Recipe`, with images in the memory order in which convolutions are fastest."""
-        return super().build(seed=seed).to(memory_format=torch.channels_last)
-
-    def cut(self, network: nn.Module, masks: Masks | None) -> nn.Module:
-        """A copy of `network` under `masks`."""
-        pruned = clone_model(network)
-        return pruned if masks is None else apply_masks(pruned, masks)
-
-    def post_train(
-        self, network: nn.Module, data: Dataset, *, seed: int, on_batch: OnBatch | None = None
-    ) -> History:
-        """Train `network` in place as after pruning; `on_batch` as in `train`."""
-        after = replace(self, epochs=self.post_epochs, batch_size=self.post_batch_size)
-        return after.train(network, data, seed=seed + POST, on_batch=on_batch)
-
-    def judged(
-        self, network: nn.Module, masks: Masks | None, data: Dataset, *, seed: int
-    ) -> dict[str, float]:
-        """Metrics of a copy of `network` under `masks`, right after the cut and post-trained.
-
-        `accuracy_cut` and `accuracy` on the test set, the latter of the last epoch, and
-        `train_loss` of that epoch. With masks also `amount_pruned` and `kept_LAYER`, counts.
-        """
-        pruned = self.cut(network, masks)
-        found = {"accuracy_cut": _accuracy(pruned, data)}
-        history = self.post_train(pruned, data, seed=seed)
-        found["accuracy"] = _accuracy(pruned, data)
-        found["train_loss"] = history.frame.train_loss.iloc[-1]
-        if masks is not None:
-            found["amount_pruned"] = masks.amount
-            counts = masks.counts()
-            names = counts.layer.str.removesuffix(".weight")
-            found |= {f"kept_{name}": n for name, n in zip(names, counts.kept, strict=True)}
-        return found
-
-
-@dataclass(frozen=True, eq=False)
-class Recording:
-    """What one recorded phase of training says about the weights.
-
-    Attributes
-    ----------
-    two_batch : CausalScores
-        With the change of the loss from one batch to the next, as described.
-    same_batch : CausalScores or None
-        With the change of the loss on one batch, over the same steps.
-    losses : tuple of float
-        (T,), of each batch just before its step.
-    """
-
-    two_batch: CausalScores
-    same_batch: CausalScores | None
-    losses: tuple[float, ...]
-
-
-def record(
-    recipe: CausalRecipe,
-    network: nn.Module,
-    data: Dataset,
-    *,
-    seed: int,
-    same_batch: bool = False,
-    losses: Sequence[float] | None = None,
-) -> Recording:
-    """Train `network` in place for one recorded phase, streaming its causal scores.
-
-    The steps depend on `seed` alone. `losses` (T,) take the place of the losses seen: with those of
-    `shuffled_losses` the scores are a placebo, of the same steps.
-    """
-    n_steps = recipe.prune_epochs * math.ceil(len(data.x_train) / recipe.batch_size)
-    two_batch, same, seen = CausalScores(network, n_steps=n_steps), None, []
-    with ExitStack() as streams:
-        streams.enter_context(two_batch)
-        if same_batch:
-            same = CausalScores(
-                network, loss="same_batch", n_steps=n_steps, probe=_loss, reuse_loss=True
-            )
-            streams.enter_context(same)
-
-        def tell(x: torch.Tensor, y: torch.Tensor, loss: float) -> None:
-            two_batch.log(loss=loss if losses is None else losses[len(seen)])
-            if same is not None:
-                same.batch(x, y)
-                same.log(loss=loss)
-            seen.append(loss)
-
-        train(
-            network,
-            data.x_train,
-            data.y_train,
-            epochs=recipe.prune_epochs,
-            batch_size=recipe.batch_size,
-            lr=recipe.prune_lr,
-            seed=seed,
-            progress=False,
-            on_batch=tell,
-        )
-    return Recording(two_batch, same, tuple(seen))
-
-
-def frozen_scores(recipe: CausalRecipe, network: nn.Module, data: Dataset, *, seed: int) -> Scores:
-    """The released scores with moves that are not made: see `frozen_steps`.
-
-    |sum_t w_t dL_t x_tk| over as many steps, where x_tk is the squared move that batch t asks of
-    weight k, and dL_t the difference of the losses of batches t + 1 and t, all at the same weights.
-    """
-    n_steps = recipe.prune_epochs * math.ceil(len(data.x_train) / recipe.batch_size)
-    steps = frozen_steps(
-        network, data, steps=n_steps, batch_size=recipe.batch_size, lr=recipe.prune_lr, seed=seed
-    )
-    squares, change = steps.fitted("two_batch")
-    weighted = solver_step_sizes(n_steps)[:-1].numpy() * change
-    sums = torch.from_numpy(np.abs(weighted.astype(squares.dtype) @ squares))
-    own = ParameterLayout.of(network).tensors(network)
-    scores = steps.layout.unflatten(sums)
-    return {name: scores[name].to(weight.device) for name, weight in own.items()}
-
-
-def shuffled_losses(losses: Sequence[float], *, seed: int) -> list[float]:
-    """Losses (T,) whose T-1 changes are those of `losses` in another order, with the same start.
-
-    The link in time between the change of the loss and the steps of the weights is cut, and nothing
-    else: the changes have the same distribution, and the first and last loss are the same.
-
-    Examples
-    --------
-    >>> shuffled_losses([3.0, 2.0, 2.5, 0.5], seed=1)
-    [3.0, 2.0, 2.5, 0.5]
-    """
-    changes = np.random.default_rng(seed).permutation(np.diff(losses))
-    return (losses[0] + np.concatenate([[0.0], np.cumsum(changes)])).tolist()
-
-
-def _loss(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return cross_entropy(network(x), y)
-
-
-def _accuracy(network: nn.Module, data: Dataset) -> float:
-    return evaluate(network, data.x_test, data.y_test, batch_size=256).accuracy
-
-
-# ---- controls: The rankings and counts that causal pruning is held against, and how masks overla
-
 
 # Pairs of a ranking and an allocation. The allocation has the name of the ranking whose own
 # threshold gives the counts; "uniform" prunes the same fraction of every layer.
@@ -262,53 +84,330 @@ OVERLAPS = {  # ranking -> those that its masks are compared with
 }
 
 
-class Cutter:
-    """Masks of one amount for any ranking at any allocation; every layer keeps at least a weight.
+@dataclass(frozen=True)
+class CausalRecipe(Recipe):
+    """The phases of the causal pruning paper, as released, at a size of our own.
 
-    Parameters
-    ----------
-    rankings : dict of str to scores
-        Higher = kept. "random" is always known.
-    amount : float
-        Fraction of all weights that is pruned.
+    Adam at `lr` trains before pruning for `epochs` (the paper's N_pre) and after it for
+    `post_epochs` (N_post). SGD without momentum at `prune_lr` is recorded for `prune_epochs`
+    (N_prune), then the weights go back to what they were. Batches are of `batch_size`, and of
+    `post_batch_size` after pruning: few epochs with small batches make as many steps as more epochs
+    with large ones, for less work.
     """
 
-    def __init__(self, rankings: dict[str, Scores], amount: float) -> None:
-        self.rankings, self.amount = rankings, amount
-        self._counts: dict[str, Masks] = {}
+    model: str = "lenet"
+    init: str = "fan_out"
+    epochs: int = 10
+    batch_size: int = 512
+    lr: float = 5e-4
+    momentum: float = 0.0
+    optimizer: str = "adam"
+    prune_epochs: int = 10
+    prune_lr: float = 1e-3
+    post_epochs: int = 4
+    post_batch_size: int = 64
 
-    def own(self, allocation: str) -> Masks:
-        """The masks of the ranking `allocation` with its own counts."""
-        if allocation not in self._counts:
-            uniform = allocation == "uniform"
-            scores = self.rankings["causal" if uniform else allocation]
-            scope = "layer" if uniform else "global"
-            found = masks_from_scores(scores, self.amount, scope=scope, floor=1)
-            self._counts[allocation] = found
-        return self._counts[allocation]
+    @property
+    def recording(self) -> Training:
+        """The training that is recorded."""
+        return Training(self.prune_epochs, self.batch_size, lr=self.prune_lr)
 
-    def cut(self, ranking: str, allocation: str, *, seed: int = 0) -> Masks:
-        """The highest of `ranking` in each layer, as many as `allocation` keeps there."""
-        like = self.own(allocation)
-        if ranking == "random":
-            return random_ticket(like, seed=seed)
-        return masks_from_scores(self.rankings[ranking], scope="like", like=like)
+    @property
+    def posttraining(self) -> Training:
+        """The training after pruning."""
+        return replace(self.training, epochs=self.post_epochs, batch_size=self.post_batch_size)
 
-    def emptied(self, ranking: str) -> int:
-        """How many layers its own threshold leaves without a weight, if none is set aside."""
-        return len(self._by_threshold(ranking).empty_layers())
+    def build(self, *, seed: int) -> nn.Module:
+        """As in `Recipe`, with images in the memory order in which convolutions are fastest."""
+        return super().build(seed=seed).to(memory_format=torch.channels_last)
 
-    def threshold(self, ranking: str) -> float:
-        """The highest score that its own threshold prunes, if no weight is set aside."""
-        masks, scores = self._by_threshold(ranking), self.rankings[ranking]
-        return max(
-            float(scores[name][~keep].max()) for name, keep in masks.items() if not keep.all()
+    def pretrained(self, data: Dataset, *, seed: int) -> nn.Module:
+        """The network of `seed` after its first training."""
+        network = self.build(seed=seed)
+        self.train(network, data, seed=seed)
+        return network
+
+    def record(
+        self, network: nn.Module, data: Dataset, *, order: int, **options: object
+    ) -> Recording:
+        """Record a copy of `network`; `order` is the seed of the batches, `options` as `record`."""
+        twin = clone_model(network)
+        return record(twin, data, self.recording, seed=order, reuse_loss=True, **options)
+
+    def play(self, network: nn.Module, data: Dataset, *, seed: int) -> Play:
+        """Cut, post-train and judge copies of `network`; None stands for no masks.
+
+        Metrics: `accuracy_cut` and `accuracy` on the test set, right after the cut and after the
+        last epoch, and `train_loss` of that epoch. With masks also `amount_pruned` and
+        `kept_LAYER`, counts.
+        """
+
+        def accuracy(network: nn.Module) -> float:
+            return evaluate(network, data.x_test, data.y_test, batch_size=256).accuracy
+
+        def play(many: Sequence[Masks | None]) -> Iterator[dict[str, float]]:
+            for masks in many:
+                pruned = clone_model(network)
+                if masks is not None:
+                    apply_masks(pruned, masks)
+                found = {"accuracy_cut": accuracy(pruned)}
+                history = self.posttraining.train(
+                    pruned, data.x_train, data.y_train, seed=seed + POST
+                )
+                found["accuracy"] = accuracy(pruned)
+                found["train_loss"] = history.frame.train_loss.iloc[-1]
+                if masks is not None:
+                    found["amount_pruned"] = masks.amount
+                    counts = masks.counts()
+                    names = counts.layer.str.removesuffix(".weight")
+                    kept = zip(names, counts.kept, strict=True)
+                    found |= {f"kept_{name}": n for name, n in kept}
+                yield found
+
+        return play
+
+
+@dataclass(frozen=True)
+class CausalCurve(CausalRecipe):
+    """Accuracy against the amount pruned in one shot: rankings and allocations told apart.
+
+    Gives points with the coordinates `ranking`, `allocation` and `amount`: the dense network, and
+    for each pair of `MAIN` the metrics of `CausalRecipe.play`, means over `n_random` masks where
+    the ranking is random; for the amounts in `thorough` the pairs of `MORE` too. A ranking at its
+    own allocation has also `emptied`, the layers that it would leave without a weight. "causal" at
+    its own allocation is the released rule, at the `alpha` (L1_coeff) that prunes `amount`.
+
+    And points with the coordinates `a`, `b`, `amount_a` and `amount_b`: `overlap_metrics` of the
+    masks of two rankings at their own allocations; without amounts, the correlations of their
+    ranks in each layer. "frozen" is the ranking when no weight moves (`frozen_scores`), "other
+    order" a second recording from the same weights, "other seed" a network of its own.
+    """
+
+    amounts: tuple[float, ...] = (0.8, 0.9, 0.95, 0.98)
+    thorough: tuple[float, ...] = ()
+    n_random: int = 1
+
+    def pairs(self, amount: float) -> tuple[tuple[str, str], ...]:
+        """Rankings and allocations at one amount."""
+        return MAIN + (MORE if amount in self.thorough else ())
+
+    def run(self, seed: int) -> Iterator[Point]:
+        """Train and record once, then cut, rewind and post-train in every way."""
+        data = self.load()
+        network = self.pretrained(data, seed=seed)
+        rankings, total_step = self.rankings(network, data, seed)
+        play = self.play(network, data, seed=seed)
+        contest = Contest(rankings, play, floor=1, seed=RANDOM + 100 * seed)
+        yield Point(*play([None]), ranking="dense", allocation="none", amount=0.0)
+        for amount in self.amounts:
+            for ranking, allocation in self.pairs(amount):
+                entries = contest.enter(ranking, amount, at=allocation, draws=self.n_random)
+                metrics = pd.DataFrame([m for _, m in contest.run(entries)]).mean().to_dict()
+                if ranking == allocation:
+                    metrics["emptied"] = contest.emptied(ranking, amount)
+                if ranking == allocation == "causal":
+                    metrics["alpha"] = contest.threshold(ranking, amount) / total_step
+                yield Point(metrics, ranking=ranking, allocation=allocation, amount=amount)
+        yield from self._overlaps(contest, network, data, seed)
+
+    def rankings(
+        self, network: nn.Module, data: Dataset, seed: int
+    ) -> tuple[dict[str, Scores], float]:
+        """Scores of every ranking, and the sum of the step sizes of the released solver."""
+        order = seed + RECORD
+        real = self.record(network, data, order=order, changes=["two_batch", "same_batch"])
+        mixed = shuffled_losses(real.losses, seed=seed + SHUFFLE)
+        placebo = self.record(network, data, order=order, losses=mixed)
+        seen = real.scores["two_batch"]
+        rankings = {
+            "causal": seen.scores(),
+            "frozen": frozen_scores(self, network, data, seed=order),
+            "inverse": inverse_scores(seen.scores()),
+            "magnitude": magnitude_scores(network),
+            "movement": seen.movement,
+            "obd": obd_scores(network, seen.movement),
+            "same batch": real.scores["same_batch"].scores(),
+            "shuffled loss": placebo.scores["two_batch"].scores(),
+        }
+        return rankings, seen.total_step
+
+    def _overlaps(
+        self, contest: Contest, network: nn.Module, data: Dataset, seed: int
+    ) -> Iterator[Point]:
+        again = self.record(network, data, order=seed + RECORD + OTHER)
+        contest.rank("causal, other order", again.scores["two_batch"].scores())
+        if self.thorough:
+            stranger = self.pretrained(data, seed=seed + OTHER)
+            contest.rank("magnitude, other seed", magnitude_scores(stranger))
+            found = self.record(stranger, data, order=seed + OTHER + RECORD)
+            contest.rank("causal, other seed", found.scores["two_batch"].scores())
+        for a, others in OVERLAPS.items():
+            for b in others:
+                if b not in contest.rankings:
+                    continue
+                yield Point(rank_correlations(contest.rankings[a], contest.rankings[b]), a=a, b=b)
+                for p in self.amounts:
+                    for q in self.amounts if (a, b) == ("causal", "magnitude") else (p,):
+                        metrics = overlap_metrics(
+                            contest.allocation(a, p), contest.allocation(b, q)
+                        )
+                        yield Point(metrics, a=a, b=b, amount_a=p, amount_b=q)
+
+
+@dataclass(frozen=True)
+class IteratedRun(CausalRecipe):
+    """Algorithm 1: record, prune, rewind, `n_iter` times over; then post-train.
+
+    With `l1_coeff` each iteration keeps what the released rule keeps at that alpha, as described.
+    Without it each prunes `fraction` of what remains, as the paper's magnitude baseline does. Every
+    layer keeps at least one weight.
+
+    Gives points with the coordinates `ranking`, `allocation` and `iteration`, and the metrics of
+    `CausalRecipe.play`: for "causal" after each of the iterations in `report`. With `controls`
+    also, after the last iteration: at the amounts of the causal run "magnitude" iterated likewise,
+    where each iteration trains as long, and "shuffled loss", with the changes of the loss that the
+    causal run saw in that iteration in another order; at its last amount "causal, one shot" and
+    "magnitude, one shot"; at its last counts per layer "random" and "magnitude".
+    """
+
+    n_iter: int = 10
+    fraction: float = 0.275
+    l1_coeff: float | None = None
+    report: tuple[int, ...] = (1, 2, 5, 10)
+    controls: bool = False
+
+    def run(self, seed: int) -> Iterator[Point]:
+        """Train once; iterate every ranking from the same weights; post-train what is left."""
+        data = self.load()
+        network = self.pretrained(data, seed=seed)
+        play = self.play(network, data, seed=seed)
+
+        def point(masks: Masks | None, ranking: str, allocation: str, iteration: int) -> Point:
+            where = {"ranking": ranking, "allocation": allocation, "iteration": iteration}
+            return Point(*play([masks]), **where)
+
+        yield point(None, "dense", "none", 0)
+        recordings: list[Recording] = []
+
+        def causal(twin: nn.Module, number: int, record: Callable[..., Recording]) -> Scores:
+            recordings.append(record())
+            return recordings[-1].scores["two_batch"].scores()
+
+        if self.l1_coeff is None:
+            how = {"amount": repeated_amounts(self.fraction, self.n_iter)}
+        else:
+            how = {"alpha": self.l1_coeff}
+        rounds = self.iterate(network, data, causal, seed=seed, **how)
+        for iteration in self.report:
+            yield point(rounds[iteration - 1], "causal", "causal", iteration)
+        if not self.controls:
+            return
+        n_pruned = [masks.n - masks.n_kept for masks in rounds]
+
+        def magnitude(twin: nn.Module, number: int, record: Callable[..., Recording]) -> Scores:
+            record()  # each iteration trains as long
+            return magnitude_scores(twin)
+
+        def placebo(twin: nn.Module, number: int, record: Callable[..., Recording]) -> Scores:
+            seen = recordings[number - 1].losses
+            mixed = shuffled_losses(seen, seed=seed + SHUFFLE + 100 * (number - 1))
+            return record(losses=mixed).scores["two_batch"].scores()
+
+        for ranking, score in {"magnitude": magnitude, "shuffled loss": placebo}.items():
+            *_, masks = self.iterate(network, data, score, seed=seed, amount=n_pruned)
+            yield point(masks, ranking, ranking, self.n_iter)
+        at_once = {
+            "causal": recordings[0].scores["two_batch"].scores(),
+            "magnitude": magnitude_scores(network),
+        }
+        for ranking, scores in at_once.items():
+            masks = masks_from_scores(scores, n_pruned[-1], floor=1)
+            yield point(masks, f"{ranking}, one shot", ranking, self.n_iter)
+        last = rounds[-1]
+        yield point(random_ticket(last, seed=seed + RANDOM), "random", "causal", self.n_iter)
+        masks = masks_from_scores(at_once["magnitude"], scope="like", like=last)
+        yield point(masks, "magnitude", "causal", self.n_iter)
+
+    def iterate(
+        self, network: nn.Module, data: Dataset, score: Callable, *, seed: int, **how: object
+    ) -> list[Masks]:
+        """Masks after each round of algorithm 1 on the trained `network`, by any ranking."""
+        nothing = replace(self.training, epochs=0)
+        pruning = CausalPruning(
+            **how,
+            n_iter=self.n_iter,
+            floor=1,
+            score=score,
+            pretrain=nothing,
+            record=self.recording,
+            posttrain=nothing,
+            seed=lambda number: seed + RECORD + 100 * (number - 1) if number else seed,
         )
+        return pruning.fit(network, data).masks_by_round_
 
-    def _by_threshold(self, ranking: str) -> Masks:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", LayerCollapseWarning)
-            return masks_from_scores(self.rankings[ranking], self.amount)
+
+CONTROLS = ("random", "magnitude", "inverse", "shuffled loss", "frozen", "movement")
+
+
+PAIRS = (
+    ("causal", "causal"),
+    *((control, "causal") for control in CONTROLS),
+    ("magnitude", "magnitude"),
+)
+
+
+CROSSED = (
+    ("causal", "magnitude"),
+    ("random", "magnitude"),
+    ("causal", "uniform"),
+    ("random", "uniform"),
+    ("magnitude", "uniform"),
+)
+
+
+@dataclass(frozen=True)
+class CausalSketch(CausalCurve):
+    """`CausalCurve` with fewer pairs: every control at causal's counts, at every amount.
+
+    For the amounts in `thorough` also the pairs that cross three rankings with three allocations.
+    Its points are those of `CausalCurve`.
+    """
+
+    def pairs(self, amount: float) -> tuple[tuple[str, str], ...]:
+        return PAIRS + (CROSSED if amount in self.thorough else ())
+
+
+def frozen_scores(recipe: CausalRecipe, network: nn.Module, data: Dataset, *, seed: int) -> Scores:
+    """The released scores with moves that are not made: see `frozen_steps`.
+
+    |sum_t w_t dL_t x_tk| over as many steps, where x_tk is the squared move that batch t asks of
+    weight k, and dL_t the difference of the losses of batches t + 1 and t, all at the same weights.
+    """
+    n_steps = recipe.recording.n_steps(len(data.x_train))
+    steps = frozen_steps(
+        network, data, steps=n_steps, batch_size=recipe.batch_size, lr=recipe.prune_lr, seed=seed
+    )
+    squares, change = steps.fitted("two_batch")
+    weighted = solver_step_sizes(n_steps)[:-1].numpy() * change
+    sums = torch.from_numpy(np.abs(weighted.astype(squares.dtype) @ squares))
+    own = ParameterLayout.of(network).tensors(network)
+    scores = steps.layout.unflatten(sums)
+    return {name: scores[name].to(weight.device) for name, weight in own.items()}
+
+
+def shuffled_losses(losses: Sequence[float], *, seed: int) -> list[float]:
+    """Losses (T,) whose T-1 changes are those of `losses` in another order, with the same start.
+
+    The link in time between the change of the loss and the steps of the weights is cut, and nothing
+    else: the changes have the same distribution, and the first and last loss are the same.
+
+    Examples
+    --------
+    >>> shuffled_losses([3.0, 2.0, 2.5, 0.5], seed=1)
+    [3.0, 2.0, 2.5, 0.5]
+    """
+    changes = np.random.default_rng(seed).permutation(np.diff(losses))
+    return (losses[0] + np.concatenate([[0.0], np.cumsum(changes)])).tolist()
 
 
 def overlap_metrics(a: Masks, b: Masks) -> dict[str, float]:
@@ -351,198 +450,6 @@ def rank_correlations(a: Scores, b: Scores) -> dict[str, float]:
         )
         for name in a
     }
-
-
-# ---- iterated: Algorithm 1 of the causal pruning paper against iterated magnitude pruning, as a
-
-
-@dataclass(frozen=True)
-class IteratedRun(CausalRecipe):
-    """Algorithm 1: record, prune, rewind, `n_iter` times over; then post-train.
-
-    With `l1_coeff` each iteration keeps what the released rule keeps at that alpha, as described.
-    Without it each prunes `fraction` of what remains, as the paper's magnitude baseline does. Every
-    layer keeps at least one weight.
-
-    Gives points with the coordinates `ranking`, `allocation` and `iteration`, and the metrics of
-    `CausalRecipe.judged`: for "causal" after each of the iterations in `report`. With `controls`
-    also, after the last iteration: at the amounts of the causal run "magnitude" iterated likewise,
-    where each iteration trains as long, and "shuffled loss", with the changes of the loss that the
-    causal run saw in that iteration in another order; at its last amount "causal, one shot" and
-    "magnitude, one shot"; at its last counts per layer "random" and "magnitude".
-    """
-
-    n_iter: int = 10
-    fraction: float = 0.275
-    l1_coeff: float | None = None
-    report: tuple[int, ...] = (1, 2, 5, 10)
-    controls: bool = False
-
-    def run(self, seed: int) -> Iterator[Point]:
-        """Train once; iterate every ranking from the same weights; post-train what is left."""
-        data = self.load()
-        network = self.build(seed=seed)
-        self.train(network, data, seed=seed)
-
-        def point(masks: Masks | None, ranking: str, allocation: str, iteration: int) -> Point:
-            where = {"ranking": ranking, "allocation": allocation, "iteration": iteration}
-            return Point(self.judged(network, masks, data, seed=seed), **where)
-
-        def recorded(twin: nn.Module, iteration: int, losses=None) -> Recording:
-            order = seed + RECORD + 100 * iteration
-            return record(self, twin, data, seed=order, losses=losses)
-
-        yield point(None, "dense", "none", 0)
-        recordings: list[Recording] = []
-
-        def causal(twin: nn.Module, iteration: int) -> tuple[Scores, float | int]:
-            recordings.append(recorded(twin, iteration))
-            return recordings[-1].two_batch.scores(), self._amount(recordings[-1], iteration)
-
-        rounds = list(self._iterate(network, causal))
-        for iteration in self.report:
-            yield point(rounds[iteration - 1], "causal", "causal", iteration)
-        if not self.controls:
-            return
-        n_pruned = [masks.n - masks.n_kept for masks in rounds]
-
-        def magnitude(twin: nn.Module, iteration: int) -> tuple[Scores, int]:
-            recorded(twin, iteration)
-            return magnitude_scores(twin), n_pruned[iteration]
-
-        def placebo(twin: nn.Module, iteration: int) -> tuple[Scores, int]:
-            seen = recordings[iteration].losses
-            mixed = shuffled_losses(seen, seed=seed + SHUFFLE + 100 * iteration)
-            return recorded(twin, iteration, mixed).two_batch.scores(), n_pruned[iteration]
-
-        for ranking, score in {"magnitude": magnitude, "shuffled loss": placebo}.items():
-            *_, masks = self._iterate(network, score)
-            yield point(masks, ranking, ranking, self.n_iter)
-        at_once = {
-            "causal": recordings[0].two_batch.scores(),
-            "magnitude": magnitude_scores(network),
-        }
-        for ranking, scores in at_once.items():
-            masks = masks_from_scores(scores, n_pruned[-1], floor=1)
-            yield point(masks, f"{ranking}, one shot", ranking, self.n_iter)
-        last = rounds[-1]
-        yield point(random_ticket(last, seed=seed + RANDOM), "random", "causal", self.n_iter)
-        masks = masks_from_scores(at_once["magnitude"], scope="like", like=last)
-        yield point(masks, "magnitude", "causal", self.n_iter)
-
-    def _iterate(
-        self,
-        network: nn.Module,
-        score: Callable[[nn.Module, int], tuple[Scores, float | int]],
-    ) -> Iterator[Masks]:
-        """Masks after each iteration; `score` trains what is left and gives scores and amount."""
-        start = copy.deepcopy(network.state_dict())
-        twin = clone_model(network)
-        masks = masks_of(twin)
-        for iteration in range(self.n_iter):
-            scores, amount = score(twin, iteration)
-            masks = masks_from_scores(scores, amount, within=masks, floor=1)
-            rewind(apply_masks(twin, masks), start)
-            yield masks
-
-    def _amount(self, found: Recording, iteration: int) -> float | int:
-        """How much the causal run prunes in all, after `iteration`, counted from 0."""
-        if self.l1_coeff is None:
-            return repeated_amounts(self.fraction, self.n_iter)[iteration]
-        sums = found.two_batch.scores()
-        threshold = self.l1_coeff * found.two_batch.total_step
-        below = sum(int((layer <= threshold).sum()) for layer in sums.values())
-        return min(below, sum(layer.numel() for layer in sums.values()) - len(sums))
-
-
-# ---- curves: The studies of the chapter "Causal pruning", as specs for `run_grid`.
-
-
-@dataclass(frozen=True)
-class CausalCurve(CausalRecipe):
-    """Accuracy against the amount pruned in one shot: rankings and allocations told apart.
-
-    Gives points with the coordinates `ranking`, `allocation` and `amount`: the dense network, and
-    for each pair of `MAIN` the metrics of `CausalRecipe.judged`, means over `n_random` masks where
-    the ranking is random; for the amounts in `thorough` the pairs of `MORE` too. A ranking at its
-    own allocation has also `emptied`, the layers that it would leave without a weight. "causal" at
-    its own allocation is the released rule, at the `alpha` (L1_coeff) that prunes `amount`.
-
-    And points with the coordinates `a`, `b`, `amount_a` and `amount_b`: `overlap_metrics` of the
-    masks of two rankings at their own allocations; without amounts, the correlations of their
-    ranks in each layer. "frozen" is the ranking when no weight moves (`frozen_scores`), "other
-    order" a second recording from the same weights, "other seed" a network of its own.
-    """
-
-    amounts: tuple[float, ...] = (0.8, 0.9, 0.95, 0.98)
-    thorough: tuple[float, ...] = ()
-    n_random: int = 1
-
-    def run(self, seed: int) -> Iterator[Point]:
-        """Train and record once, then cut, rewind and post-train in every way."""
-        data = self.load()
-        network = self.build(seed=seed)
-        self.train(network, data, seed=seed)
-        rankings, total_step = self._rankings(network, data, seed)
-        dense = {"ranking": "dense", "allocation": "none", "amount": 0.0}
-        yield Point(self.judged(network, None, data, seed=seed), **dense)
-        for amount in self.amounts:
-            cutter = Cutter(rankings, amount)
-            for ranking, allocation in MAIN + (MORE if amount in self.thorough else ()):
-                draws = range(self.n_random if ranking == "random" else 1)
-                seeds = [RANDOM + 100 * seed + draw for draw in draws]
-                masks = [cutter.cut(ranking, allocation, seed=s) for s in seeds]
-                found = [self.judged(network, m, data, seed=seed) for m in masks]
-                metrics = pd.DataFrame(found).mean().to_dict()
-                if ranking == allocation:
-                    metrics["emptied"] = cutter.emptied(ranking)
-                if ranking == allocation == "causal":
-                    metrics["alpha"] = cutter.threshold(ranking) / total_step
-                yield Point(metrics, ranking=ranking, allocation=allocation, amount=amount)
-        yield from self._overlaps(rankings, network, data, seed)
-
-    def _rankings(
-        self, network: nn.Module, data: Dataset, seed: int
-    ) -> tuple[dict[str, Scores], float]:
-        """Scores of every ranking, and the sum of the step sizes of the released solver."""
-        first = seed + RECORD
-        real = record(self, clone_model(network), data, seed=first, same_batch=True)
-        mixed = shuffled_losses(real.losses, seed=seed + SHUFFLE)
-        placebo = record(self, clone_model(network), data, seed=first, losses=mixed)
-        causal = real.two_batch.scores()
-        rankings = {
-            "causal": causal,
-            "frozen": frozen_scores(self, network, data, seed=first),
-            "inverse": inverse_scores(causal),
-            "magnitude": magnitude_scores(network),
-            "movement": real.two_batch.movement,
-            "obd": obd_scores(network, real.two_batch.movement),
-            "same batch": real.same_batch.scores(),
-            "shuffled loss": placebo.two_batch.scores(),
-        }
-        return rankings, real.two_batch.total_step
-
-    def _overlaps(
-        self, rankings: dict[str, Scores], network: nn.Module, data: Dataset, seed: int
-    ) -> Iterator[Point]:
-        again = record(self, clone_model(network), data, seed=seed + RECORD + OTHER)
-        rankings = rankings | {"causal, other order": again.two_batch.scores()}
-        if self.thorough:
-            stranger = self.build(seed=seed + OTHER)
-            self.train(stranger, data, seed=seed + OTHER)
-            rankings["magnitude, other seed"] = magnitude_scores(stranger)
-            found = record(self, stranger, data, seed=seed + OTHER + RECORD)
-            rankings["causal, other seed"] = found.two_batch.scores()
-        cutters = {amount: Cutter(rankings, amount) for amount in self.amounts}
-        for a, others in OVERLAPS.items():
-            for b in others:
-                if b not in rankings:
-                    continue
-                yield Point(rank_correlations(rankings[a], rankings[b]), a=a, b=b)
-                for p in self.amounts:
-                    for q in self.amounts if (a, b) == ("causal", "magnitude") else (p,):
-                        metrics = overlap_metrics(cutters[p].own(a), cutters[q].own(b))
-                        yield Point(metrics, a=a, b=b, amount_a=p, amount_b=q)
 
 
 # The full size is what two CPU cores do in an hour or two: 10,000 images of each data set, 20
@@ -589,55 +496,6 @@ CAUSAL_PRUNING_STUDIES: dict[str, tuple[CausalRecipe, ...]] = {
 }
 
 
-# ---- live: The experiments of the page "Causal pruning" at the size of a page: an illustration.
-
-
-CONTROLS = ("random", "magnitude", "inverse", "shuffled loss", "frozen", "movement")
-
-
-PAIRS = (
-    ("causal", "causal"),
-    *((control, "causal") for control in CONTROLS),
-    ("magnitude", "magnitude"),
-)
-
-
-CROSSED = (
-    ("causal", "magnitude"),
-    ("random", "magnitude"),
-    ("causal", "uniform"),
-    ("random", "uniform"),
-    ("magnitude", "uniform"),
-)
-
-
-@dataclass(frozen=True)
-class CausalSketch(CausalCurve):
-    """`CausalCurve` with fewer pairs: every control at causal's counts, at every amount.
-
-    For the amounts in `thorough` also the pairs that cross three rankings with three allocations.
-    Its points are those of `CausalCurve`.
-    """
-
-    def run(self, seed: int) -> Iterator[Point]:
-        """Train and record once, then cut, rewind and post-train."""
-        data = self.load()
-        network = self.build(seed=seed)
-        self.train(network, data, seed=seed)
-        rankings, _ = self._rankings(network, data, seed)
-        dense = {"ranking": "dense", "allocation": "none", "amount": 0.0}
-        yield Point(self.judged(network, None, data, seed=seed), **dense)
-        for amount in self.amounts:
-            cutter = Cutter(rankings, amount)
-            for ranking, allocation in PAIRS + (CROSSED if amount in self.thorough else ()):
-                masks = cutter.cut(ranking, allocation, seed=RANDOM + 100 * seed)
-                metrics = self.judged(network, masks, data, seed=seed)
-                if ranking == allocation:
-                    metrics["emptied"] = cutter.emptied(ranking)
-                yield Point(metrics, ranking=ranking, allocation=allocation, amount=amount)
-        yield from self._overlaps(rankings, network, data, seed)
-
-
 SKETCH = CausalSketch(  # Adam at four times the paper's rate: there are seconds for it, not hours
     dataset="digits",
     image_size=20,
@@ -660,8 +518,7 @@ def smaller_networks(
     As many in every layer, so that the four differ in which. They are not trained any further.
     """
     example = data.x_train[:1]
-    twin = clone_model(network)
-    seen: CausalScores = record(recipe, twin, data, seed=seed + RECORD).two_batch
+    seen = recipe.record(network, data, order=seed + RECORD).scores["two_batch"]
     scores = {
         "causal": seen.sums,
         "movement": seen.movement,

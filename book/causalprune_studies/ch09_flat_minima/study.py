@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -20,15 +21,10 @@ from causalprune_lib.dynamics.tangent import Batch
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.training import evaluate
-from causalprune_lib.pruning.masks import Masks, clone_model, masks_of, remove_masks
+from causalprune_lib.pruning.contest import Contest
+from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model, masks_of, remove_masks
 from causalprune_lib.pruning.scores import magnitude_scores
-from causalprune_studies.ch08_causal_pruning.study import (
-    RANDOM,
-    RECORD,
-    CausalRecipe,
-    Cutter,
-    record,
-)
+from causalprune_studies.ch08_causal_pruning.study import POST, RANDOM, RECORD, CausalRecipe
 
 # ---- summaries: A spectrum and a landscape in a few numbers, for the rows of `FlatMinima`.
 
@@ -169,32 +165,32 @@ class FlatMinima(CausalRecipe):
 
     def trained(self, data: Dataset, *, seed: int) -> Iterator[tuple[str, Trained]]:
         """Each of `NETWORKS` with its name, one after the other: trained from one dense network."""
-        network = self.build(seed=seed)
+        network, examples = self.build(seed=seed), (data.x_train, data.y_train)
         early = _Copies(network, self.early)
-        self.train(network, data, seed=seed, on_batch=early)
-        for name, masks in {"dense": None, **self.masks(network, data, seed=seed)}.items():
-            found = self._finish(network, masks, data, seed)
-            if name == "dense":  # its last training began before the others'
-                before = {step - early.steps: copy for step, copy in early.kept.items()}
-                found = replace(found, on_the_way=before | found.on_the_way)
-            yield name, found
+        self.training.train(network, *examples, seed=seed, on_batch=early)
 
-    def masks(self, network: nn.Module, data: Dataset, *, seed: int) -> dict[str, Masks]:
-        """The masks of `PRUNED` for a dense network."""
-        recording = record(self, clone_model(network), data, seed=seed + RECORD)
+        def finish(masks: Masks | None) -> Trained:
+            pruned = clone_model(network)
+            pruned = pruned if masks is None else apply_masks(pruned, masks)
+            copies = _Copies(pruned, self.checkpoints)
+            history = self.posttraining.train(pruned, *examples, seed=seed + POST, on_batch=copies)
+            on_the_way = copies.kept | {copies.steps: pruned}
+            return Trained(pruned, on_the_way, history.frame.train_loss.iloc[-1])
+
+        dense = finish(None)  # its last training began before the others'
+        before = {step - early.steps: copy for step, copy in early.kept.items()}
+        yield "dense", replace(dense, on_the_way=before | dense.on_the_way)
+        recording = self.record(network, data, order=seed + RECORD)
         rankings = {
-            "causal": recording.two_batch.scores(),
+            "causal": recording.scores["two_batch"].scores(),
             "magnitude": magnitude_scores(network),
         }
-        cutter = Cutter(rankings, self.amount)
-        return {name: cutter.cut(*how, seed=RANDOM + 100 * seed) for name, how in PRUNED.items()}
-
-    def _finish(self, network: nn.Module, masks: Masks | None, data: Dataset, seed: int) -> Trained:
-        pruned = self.cut(network, masks)
-        copies = _Copies(pruned, self.checkpoints)
-        history = self.post_train(pruned, data, seed=seed, on_batch=copies)
-        on_the_way = copies.kept | {copies.steps: pruned}
-        return Trained(pruned, on_the_way, history.frame.train_loss.iloc[-1])
+        play = partial(map, finish)
+        contest = Contest(rankings, play, floor=1, seed=RANDOM + 100 * seed)
+        for ranking, allocation in PRUNED.values():
+            contest.enter(ranking, self.amount, at=allocation)
+        for name, (_, trained) in zip(PRUNED, contest.run(), strict=True):
+            yield name, trained
 
     def _points(
         self, name: str, trained: Trained, data: Dataset, batches: list[Batch], seed: int
