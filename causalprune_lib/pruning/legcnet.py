@@ -245,7 +245,9 @@ class LEGCNet(BaseEstimator):
     ) -> LEGCNet:
         """Decide from exponents (W, P) and error rates (W,) at the windows' ends."""
         self._check()
-        self.error_ = np.asarray(torch.as_tensor(error).cpu(), np.float64)
+        exponents = torch.as_tensor(exponents)
+        error = torch.as_tensor(error).to(exponents.device)
+        self.error_ = np.asarray(error.cpu(), np.float64)
         self.exponents_ = exponents
         self.decision_ = legcnet_decision(
             exponents,

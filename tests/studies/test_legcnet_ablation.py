@@ -60,8 +60,8 @@ def test_the_base_is_the_released_reading_and_its_training(points):
     found = points[place(Setting())]
     network = legcnet_networks("iris_csv").select([4])
     trial = read_trials("iris_csv", reading=SHORT, networks=network)[0]
-    assert found["n_pruned"] == trial.decision.n_pruned
-    assert found["causal"] == pytest.approx(trial.decision.causal.double().mean().item())
+    assert found["n_pruned"] == trial.decision_.n_pruned
+    assert found["causal"] == pytest.approx(trial.decision_.causal.double().mean().item())
     assert found["n_pruned"] > 0
     assert found["jaccard"] == 1
     run = run_to_benchmark("iris_csv", [trial.masks], networks=network)

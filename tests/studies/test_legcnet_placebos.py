@@ -85,7 +85,7 @@ def test_placebo_cell_has_each_pair_of_series_once_and_own_is_the_mask_s_own(sho
     trial = read_trials(
         "iris_csv", reading=SHORT, networks=all_networks("iris_csv").select([2]), rule="as_released"
     )[0]
-    expected = trial.decision.causal.double().mean().item()
+    expected = trial.decision_.causal.double().mean().item()
     assert shares["released", "own", "as released"] == pytest.approx(expected)
 
 
@@ -99,8 +99,8 @@ def test_twin_cell_trains_the_masks_of_every_route(short):
     read = routes(spec.twins(network, data, SHORT), SHORT)
     assert tuple(read) == ROUTES
     trial = read_trials("iris_csv", reading=SHORT, networks=network)[0]
-    torch.testing.assert_close(read["raw"], trial.windowed.exponent, rtol=0, atol=2e-6)
-    said = legcnet_decision(read["own twin"], trial.error, rule="as_released", max_lag=3)
+    torch.testing.assert_close(read["raw"], trial.exponents_, rtol=0, atol=2e-6)
+    said = legcnet_decision(read["own twin"], trial.error_, rule="as_released", max_lag=3)
     assert by["own twin", "as released", "legcnet"]["n_pruned"] == said.n_pruned
     assert by["raw", "corrected", "legcnet"]["jaccard_raw"] == 1
     whole = by["whole training", "none", "dense"]

@@ -117,12 +117,12 @@ def test_published_masks_are_reproduced_weight_for_weight(dataset, variant):
     ours = read_trials(dataset, variant=variant, networks=networks)
     table = published("legcnet_masks")
     for trial, one in zip(trials, ours, strict=True):
-        different = pruned(one.decision.keep) ^ pruned(theirs[trial].flat())
+        different = pruned(one.decision_.keep) ^ pruned(theirs[trial].flat())
         assert different == DIFFERENT.get((dataset, variant, trial), set()), trial + 1
-        assert pruned(one.masks.flat()) == pruned(one.decision.keep)
+        assert pruned(one.masks_.flat()) == pruned(one.decision_.keep)
         cells = table[table.row == f"{dataset}/{variant}/{trial + 1}"]
         listed = cells[cells.unit == "flat index"].value.astype(int).tolist()
-        assert (one.decision.pvalue[listed].diff() > -1.5e-4).all()
+        assert (one.decision_.pvalue[listed].diff() > -1.5e-4).all()
 
 
 @pytest.mark.data
@@ -131,11 +131,11 @@ def test_with_the_released_settings_partial_training_of_cancer_gives_an_empty_de
     one = read_trials(
         "cancer", variant="PT", reading=reading, networks=legcnet_networks("cancer", trials=1)
     )[0]
-    assert len(one.error) == 36  # 14 lags need 44
-    assert one.masks.n_kept == one.masks.n == 60
-    assert one.decision.missing.all()
-    assert "14 lags need 44 windows. The decision is empty." in one.decision.summary()
-    assert not one.decision.scores.isnan().any()  # the ranking has the lags 1..11
+    assert len(one.error_) == 36  # 14 lags need 44
+    assert one.masks_.n_kept == one.masks_.n == 60
+    assert one.decision_.missing.all()
+    assert "14 lags need 44 windows. The decision is empty." in one.decision_.summary()
+    assert not one.decision_.scores.isnan().any()  # the ranking has the lags 1..11
 
 
 @pytest.mark.data
@@ -151,7 +151,7 @@ def test_the_test_set_reaches_the_mask_only_as_released():
             networks=networks,
             data=turned if other else data,
             error=error,
-        )[0].decision.pvalue
+        )[0].decision_.pvalue
         for error in ("test", "train", "validation")
         for other in (False, True)
     }

@@ -14,7 +14,7 @@ from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.training import evaluate
 from causalprune_lib.pruning.contest import UNIFORM, Contest, retraining
 from causalprune_lib.pruning.iterative import lottery_ticket, random_ticket
-from causalprune_lib.pruning.masks import apply_masks, clone_model, masks_of
+from causalprune_lib.pruning.masks import apply_masks, clone_model
 from causalprune_lib.pruning.scores import inverse_scores, magnitude_scores
 from causalprune_studies.recipe import Recipe
 
@@ -41,18 +41,25 @@ class PruningCurve(Recipe):
         dense = self.build(seed=seed)
         self.train(dense, data, seed=seed)
         finetuning = replace(self.training, epochs=self.finetune_epochs)
-        magnitude = magnitude_scores(dense)
+
+        def accuracy(network: nn.Module) -> dict[str, float]:
+            return {"accuracy": evaluate(network, data.x_test, data.y_test).accuracy}
+
+        found = accuracy(dense)
+        finetuning.train(dense, data.x_train, data.y_train, seed=seed + FINETUNE)
+        found["accuracy_finetuned"] = accuracy(dense)["accuracy"]
+        yield Point(found, ranking="dense", allocation="none", amount=0.0)
+        magnitude = magnitude_scores(dense)  # all others start from this network
         contest = Contest(
             {"magnitude": magnitude, "inverse": inverse_scores(magnitude)},
-            retraining(dense, data, finetuning, seed=seed + FINETUNE),
+            retraining(dense, data, finetuning, judge=accuracy, seed=seed + FINETUNE),
             seed=seed,
         )
-        contest.enter_masks(masks_of(dense), "dense", "none", 0.0)
         for amount in self.amounts:
             for allocation in ("magnitude", UNIFORM):
                 for ranking in ("magnitude", "random", "inverse"):
                     contest.enter(ranking, amount, at=allocation)
-        named = {"magnitude": "global", UNIFORM: "layer", "none": "none"}
+        named = {"magnitude": "global", UNIFORM: "layer"}
         for entry, found in contest.run():
             metrics = {"accuracy": found["accuracy_cut"], "accuracy_finetuned": found["accuracy"]}
             where = {"ranking": entry.ranking, "allocation": named[entry.allocation]}

@@ -11,14 +11,13 @@ import pandas as pd
 import torch
 
 from causalprune_lib.nets.data import Dataset
-from causalprune_lib.pruning.legcnet import legcnet_decision
+from causalprune_lib.pruning.legcnet import LEGCNet, legcnet_decision
 from causalprune_studies.ch05_legcnet.contest import lowest_at_counts
 from causalprune_studies.ch05_legcnet.settings import placebo_series
 from causalprune_studies.paper_networks.settings import MaskReading, legcnet_settings
 from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks, random_masks_like
 from causalprune_studies.paper_networks.training import (
     NetworksRun,
-    TrialReading,
     run_to_benchmark,
     train_as_released,
 )
@@ -43,7 +42,7 @@ def outcomes(run: NetworksRun, *, max_epochs: int) -> pd.DataFrame:
 
 def train_with_controls(
     dataset: str,
-    trials: Sequence[TrialReading],
+    trials: Sequence[LEGCNet],
     *,
     networks: SigmoidNetworks,
     data: Dataset,
@@ -62,7 +61,7 @@ def train_with_controls(
     sizes = train_as_released(settings, networks, data, epochs=reading.epochs).networks.flat()
     names, masks, of = [], [], []
     for i, trial in enumerate(trials):
-        keep, scores = trial.decision.keep, trial.decision.scores
+        keep, scores = trial.decision_.keep, trial.decision_.scores
         single = {
             "dense": torch.ones_like(keep),
             "LEGCNet": keep,
@@ -99,7 +98,7 @@ def share_beaten(outcome: pd.DataFrame, *, mask: str = "LEGCNet") -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def placebo_shares(trials: Sequence[TrialReading]) -> pd.DataFrame:
+def placebo_shares(trials: Sequence[LEGCNet]) -> pd.DataFrame:
     """Share of the weights called causal: by their own exponents, and by four that cannot be.
 
     Columns `exponents` ("its own", "another trial", "half-shifted", "shuffled", "noise"), `seed`,
@@ -107,19 +106,19 @@ def placebo_shares(trials: Sequence[TrialReading]) -> pd.DataFrame:
     """
     rows = []
     for i, own in enumerate(trials):
-        n = len(own.error)
+        n = len(own.error_)
         draws = torch.Generator().manual_seed(i)
-        found = placebo_series(own.windowed.exponent[:n], generator=draws)
+        found = placebo_series(own.exponents_[:n], generator=draws)
         series = {
             "its own": found["own"],
-            "another trial": trials[(i + 1) % len(trials)].windowed.exponent[:n],
+            "another trial": trials[(i + 1) % len(trials)].exponents_[:n],
             "half-shifted": found["own, half-shifted"],
             "shuffled": found["own, shuffled"],
             "noise": found["noise"],
         }
-        options = {"rule": own.decision.rule, "max_lag": own.decision.max_lag}
+        options = {"rule": own.decision_.rule, "max_lag": own.decision_.max_lag}
         for name, exponents in series.items():
-            causal = legcnet_decision(exponents, own.error, **options).causal
+            causal = legcnet_decision(exponents, own.error_, **options).causal
             share = causal.double().mean().item()
             rows.append({"exponents": name, "seed": i, "value": share})
     return pd.DataFrame(rows)

@@ -477,8 +477,8 @@ class LEGCNetScaled:
         pair = all_networks(self.dataset, device=self.on).select([trial, (trial + 1) % TRIALS])
         how = {"variant": self.variant, "reading": reading, "networks": pair, "data": data}
         own, other = read_trials(self.dataset, rule="as_released", error="test", **how)
-        corrected = read_trials(self.dataset, rule="corrected", error="train", **how)[0].decision
-        keep, scores = own.decision.keep.cpu(), own.decision.scores
+        corrected = read_trials(self.dataset, rule="corrected", error="train", **how)[0].decision_
+        keep, scores = own.decision_.keep.cpu(), own.decision_.scores
         empty = bool(keep.all())
         if empty:
             amount = published_amount(self.dataset, variant=self.variant)
@@ -500,14 +500,12 @@ class LEGCNetScaled:
         for mask, entry in entries.items():
             result = contest.result(entry)
             if mask == "legcnet":
-                result |= {"empty": float(empty), "causal": _share(own.decision.causal)}
+                result |= {"empty": float(empty), "causal": _share(own.decision_.causal)}
             yield Point(result, **standard, mask=mask)
         yield Point(contest.random_result(entries["legcnet"]), **standard, mask="random")
         yield Point(contest.random_result(dense), **standard, mask="dense")
-        theirs = other.windowed.exponent[: len(own.error)]
-        said = legcnet_decision(
-            theirs, own.error.cpu(), rule="as_released", max_lag=reading.max_lag
-        )
+        theirs = other.exponents_[: len(own.error_)]
+        said = legcnet_decision(theirs, own.error_, rule="as_released", max_lag=reading.max_lag)
         yield Point({"causal": _share(said.causal)}, **standard, mask="another trial")
         released = Contest(self.dataset, n_random=1, seed=trial)
         dense = released.enter(torch.ones_like(keep))

@@ -20,7 +20,7 @@ import torch
 from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.data import Dataset, load_legcnet_init
-from causalprune_lib.pruning.legcnet import LEGCNetDecision, legcnet_decision
+from causalprune_lib.pruning.legcnet import LEGCNet, LEGCNetDecision, legcnet_decision
 from causalprune_studies.ch05_legcnet.contest import Outcome, has_choice, lowest_at_counts
 from causalprune_studies.paper_networks.masks import published_masks
 from causalprune_studies.paper_networks.settings import (
@@ -32,7 +32,6 @@ from causalprune_studies.paper_networks.settings import (
 from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks, random_masks_like
 from causalprune_studies.paper_networks.training import (
     NetworksRun,
-    TrialReading,
     legcnet_data,
     read_trials,
     train_as_released,
@@ -191,8 +190,8 @@ class _Masks:
         ):
             self.add(reading, "random", like)
 
-    def read(self, name: str, own: TrialReading, other: TrialReading) -> None:
-        decision = own.decision
+    def read(self, name: str, own: LEGCNet, other: LEGCNet) -> None:
+        decision = own.decision_
         self.add_with_random(name, decision.keep, **_facts(decision))
         if name == "as released":
             self.add_with_random("opposite", ~decision.causal | decision.missing)
@@ -215,26 +214,24 @@ class _Masks:
             for mask, said in self._placebos(own, other):
                 self.facts[name, mask] = _facts(said)
 
-    def _controls(self, own: TrialReading, keep: torch.Tensor) -> None:
+    def _controls(self, own: LEGCNet, keep: torch.Tensor) -> None:
         data = _data(self.spec.dataset, "as_released", self.spec.on)
         size = self.spec.trained(self.trial, data).abs()
-        for mask, scores in (("magnitude", size), ("inverse", -own.decision.scores)):
+        for mask, scores in (("magnitude", size), ("inverse", -own.decision_.scores)):
             self.add(self.base, mask, lowest_at_counts(scores, keep, split=self.split))
 
-    def _placebos(
-        self, own: TrialReading, other: TrialReading
-    ) -> Iterator[tuple[str, LEGCNetDecision]]:
-        decision = own.decision
+    def _placebos(self, own: LEGCNet, other: LEGCNet) -> Iterator[tuple[str, LEGCNetDecision]]:
+        decision = own.decision_
         generator = torch.Generator().manual_seed(self.trial)
-        mine = own.windowed.exponent[: len(own.error)]
+        mine = own.exponents_[: len(own.error_)]
         order = torch.rand(mine.shape, generator=generator).argsort(0)
         series = {
-            "another trial": other.windowed.exponent[: len(own.error)],
+            "another trial": other.exponents_[: len(own.error_)],
             "shuffled": mine.gather(0, order),
             "noise": torch.randn(mine.shape, generator=generator, dtype=mine.dtype),
         }
         for mask, exponents in series.items():
-            error, options = own.error.cpu(), {"rule": decision.rule, "max_lag": decision.max_lag}
+            error, options = own.error_, {"rule": decision.rule, "max_lag": decision.max_lag}
             yield mask, legcnet_decision(exponents, error, **options)
 
     def read_published(self) -> None:

@@ -342,7 +342,7 @@ class ExplanationAgreement:
                 networks=all_networks(self.dataset, device=self.on).select(pair),
                 data=self.load(),
             )
-            own, other = read[variant] = [trial.decision for trial in trials]
+            own, other = read[variant] = [trial.decision_ for trial in trials]
             keep = own.keep.cpu()
             if own.n_pruned == 0:
                 scores = own.scores.cpu().nan_to_num(nan=torch.inf)

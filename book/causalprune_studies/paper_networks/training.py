@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import torch
+from sklearn.base import clone
 from tqdm.auto import tqdm
 
 from causalprune_lib._validation import (
@@ -25,14 +26,11 @@ from causalprune_lib._validation import (
 )
 from causalprune_lib.nets.data import Dataset, load_dataset, load_legcnet_init
 from causalprune_lib.nets.tasks import class_targets
-from causalprune_lib.pruning.legcnet import LEGCNetDecision, legcnet_decision
+from causalprune_lib.pruning.legcnet import LEGCNet
 from causalprune_lib.pruning.masks import Masks
 from causalprune_lib.pruning.windows import (
-    DECIMALS,
     Estimator,
-    WindowedExponents,
     cut_windows,
-    windowed_exponents,
 )
 from causalprune_studies.paper_networks.settings import (
     PUBLISHED_READINGS,
@@ -246,27 +244,6 @@ def _checked_examples(
 # ---- legcnet_released: The LEGCNet paper's networks, all trials at once: from initial weights to
 
 
-@dataclass(frozen=True, eq=False)
-class TrialReading:
-    """What one trial's training says.
-
-    Attributes
-    ----------
-    windowed : WindowedExponents
-        Exponents of all windows.
-    error : tensor (W,) of float64
-        Error rate at the end of each window that was read.
-    decision : LEGCNetDecision
-    masks : Masks
-        The decision as masks; the layers are called as in `SigmoidNetworks.model`.
-    """
-
-    windowed: WindowedExponents
-    error: torch.Tensor
-    decision: LEGCNetDecision
-    masks: Masks
-
-
 def legcnet_data(dataset: str, *, preprocessing: str = "as_released") -> Dataset:
     """One of the paper's tables in float64, as the released code has it."""
     dataset = legcnet_settings(dataset).dataset
@@ -291,7 +268,7 @@ def read_trials(
     alpha: float = 0.05,
     estimator: Estimator | None = None,
     seed: int = 0,
-) -> list[TrialReading]:
+) -> list[LEGCNet]:
     """Train dense networks of one of the paper's datasets, and read each one's masks.
 
     Parameters
@@ -316,8 +293,8 @@ def read_trials(
 
     Returns
     -------
-    list of TrialReading
-        One per network.
+    list of LEGCNet
+        Fitted, one per network. Layers are called as in `SigmoidNetworks.model`.
     """
     settings = legcnet_settings(dataset)
     check_choice("variant", variant, ("FT", "PT"))
@@ -343,30 +320,22 @@ def read_trials(
         judge_at=windows.ends.tolist(),
     )
     accuracy = run.train_accuracy_at if error == "train" else run.test_accuracy_at
-    released = rule == "as_released"
-    found = []
-    for weights, hits in zip(run.weights, accuracy, strict=True):
-        windowed = windowed_exponents(
-            weights,
-            window=reading.window,
-            gate=reading.gate and released,
-            decimals=DECIMALS if released else None,
-            horizon=reading.horizon,
-            estimator=estimator,
+    legcnet = LEGCNet(
+        rule=rule,
+        orientation=orientation,
+        window=reading.window,
+        max_lag=reading.max_lag,
+        alpha=alpha,
+        horizon=reading.horizon,
+        estimator=estimator,
+        gate=reading.gate and rule == "as_released",
+    )
+    return [
+        clone(legcnet).fit_trajectory(
+            weights, error=(1 - hits)[: reading.n_windows], layout=networks.layout
         )
-        n = len(hits) if reading.n_windows is None else reading.n_windows
-        wrong = (1 - hits)[:n]
-        decision = legcnet_decision(
-            windowed.exponent[:n],
-            wrong.cpu(),
-            rule=rule,
-            orientation=orientation,
-            max_lag=reading.max_lag,
-            alpha=alpha,
-        )
-        masks = Masks.from_flat(networks.layout, decision.keep)
-        found.append(TrialReading(windowed, wrong, decision, masks))
-    return found
+        for weights, hits in zip(run.weights, accuracy, strict=True)
+    ]
 
 
 def train_as_released(
