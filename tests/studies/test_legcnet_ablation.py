@@ -64,7 +64,7 @@ def test_the_base_is_the_released_reading_and_its_training(points):
     assert found["causal"] == pytest.approx(trial.decision_.causal.double().mean().item())
     assert found["n_pruned"] > 0
     assert found["jaccard"] == 1
-    run = run_to_benchmark("iris_csv", [trial.masks], networks=network)
+    run = run_to_benchmark("iris_csv", [trial.masks_], networks=network)
     assert found["epochs"] == pytest.approx(run.epochs_to_benchmark[0].item(), nan_ok=True)
     reached = found["reached"] == 1
     last = run.at_benchmark("test_accuracy") if reached else run.test_accuracy[:, -1]
