@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-DRAFTS = ".*.part.*"  # glob pattern of the temporary files, for sweeping up after a killed process
+DRAFTS = ".*.part.*"  # glob pattern of the temporary files
 
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it into place only if the block ends well.
 
-    The move is `os.replace`, atomic on one file system, after the data has reached the disk. If
-    the block raises, or the process dies in it, the old file is untouched. The temporary path ends
-    like `path`, because many writers choose a format, or add an ending, by the name they are given.
+    The move is `os.replace`, atomic on one file system, after the data has reached the disk; until
+    then the old file is untouched. The temporary path ends like `path`, because many writers choose
+    a format, or add an ending, by the name they are given.
 
     Examples
     --------
-    >>> import tempfile, pathlib
-    >>> target = pathlib.Path(tempfile.mkdtemp()) / "note.txt"
+    >>> target = Path(tempfile.mkdtemp()) / "note.txt"
     >>> with replacing(target) as draft:
     ...     _ = draft.write_text("whole")
     >>> target.read_text()
@@ -46,3 +46,11 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             draft.unlink()
+
+
+def sweep_drafts(folder: Path, *, older_than: float = 3600) -> None:
+    """Remove temporary files that a killed process left in `folder`, `older_than` seconds ago."""
+    for draft in folder.glob(DRAFTS):
+        with suppress(OSError):  # another process may sweep at the same time
+            if time.time() - draft.stat().st_mtime > older_than:
+                draft.unlink()

@@ -15,8 +15,6 @@ class Bytes(int):
     --------
     >>> print(Bytes(1_691_562_000))
     1.69 GB
-    >>> Bytes(12) + 1
-    13
     """
 
     def __str__(self) -> str:
@@ -29,8 +27,8 @@ class Bytes(int):
 def available_memory() -> Bytes | None:
     """Bytes of memory that this machine could still give, or None where it does not say.
 
-    On Linux this is MemAvailable, which counts the file cache as free. Elsewhere it is the free
-    or, failing that, the installed memory. The limit of a container is not looked at.
+    MemAvailable on Linux, which counts the file cache as free; elsewhere free or installed memory.
+    The limit of a container is not looked at.
     """
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
@@ -52,24 +50,20 @@ def available_disk(path: Path) -> Bytes:
     return Bytes(shutil.disk_usage(place).free)
 
 
-def check_room(what: str, needed: int, path: Path | None, *, freed: int = 0) -> None:
+def check_fits(
+    what: str, needed: int, path: Path | None, *, freed: int = 0, advice: str | None = None
+) -> None:
     """Raise if `needed` bytes do not fit on the disk of `path`, or in memory where it is None.
 
-    `freed` bytes, those of files about to be replaced, count as available.
-
-    Raises
-    ------
-    OSError
-        With errno ENOSPC: the disk has too little room.
-    MemoryError
-        The memory has too little room.
+    `freed` bytes, of files about to be replaced, count as available. `advice` ends the message of
+    the OSError (errno ENOSPC) or MemoryError; by default it is what helps a recording.
     """
     free = available_memory() if path is None else available_disk(path)
     if free is None or needed <= free + freed:
         return
     place, other = ("memory", "to disk (path=)") if path is None else (f"the disk of {path}", "")
-    message = (
-        f"{what} needs {Bytes(needed)}; {place} has {Bytes(free + freed)} available. "
+    advice = advice or (
         f"Record fewer rows (every=), fewer weights (indices=) or {other or 'elsewhere (path=)'}."
     )
+    message = f"{what} needs {Bytes(needed)}; {place} has {Bytes(free + freed)} available. {advice}"
     raise MemoryError(message) if path is None else OSError(errno.ENOSPC, message)

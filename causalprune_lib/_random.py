@@ -16,15 +16,8 @@ from causalprune_lib._validation import check_int
 def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Seed PyTorch inside the block; afterwards the global generators continue undisturbed.
 
-    Weight initialisation and dropout draw from PyTorch's global generator and take no `generator`
-    argument. This is the way to make them reproducible without changing what the caller draws next.
-
-    Parameters
-    ----------
-    seed : int
-        Start of the generators of the CPU and, where `device` is a CUDA device, of that device.
-    device : torch.device or str
-        The device on which the block draws.
+    Weight initialisation and dropout draw from the global generator and take no `generator`; this
+    makes them reproducible. The CPU is seeded and, where `device` is a CUDA device, that device.
 
     Examples
     --------
@@ -49,15 +42,8 @@ def own_stream(seed: int, purpose: str) -> torch.Generator:
     """A generator of the CPU for one purpose, whose numbers are unrelated to those of any other.
 
     `torch.Generator().manual_seed(seed)` repeats the numbers from which `torch.manual_seed(seed)`
-    makes a network's initial weights. A "random" mask drawn from it would keep the largest weights
-    of the first layer.
-
-    Parameters
-    ----------
-    seed : int
-        At least 0.
-    purpose : str
-        Any words, part of what the numbers depend on.
+    makes a network's initial weights: a "random" mask drawn from it would keep the largest weights
+    of the first layer. Here the words of `purpose` are mixed with `seed` (at least 0).
 
     Examples
     --------

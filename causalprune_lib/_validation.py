@@ -1,8 +1,4 @@
-"""Checks of what a caller passes in: a failure names the parameter, the requirement and the value.
-
-The wording follows one pattern everywhere, `<parameter> must be <requirement>; got <value>.`, so
-that a reader who has met one error of this library can read all of them.
-"""
+"""Checks of input, all worded alike: `<parameter> must be <requirement>; got <value>.`"""
 
 from __future__ import annotations
 
@@ -29,7 +25,7 @@ def check_choice(name: str, value: object, options: Iterable[str]) -> str:
 def check_fraction(name: str, value: object, *, closed: bool = True) -> float:
     """Return `value` as a float if it lies in [0, 1] (`closed=True`) or in [0, 1)."""
     interval = "[0, 1]" if closed else "[0, 1)"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not _is(numbers.Real, value):
         raise TypeError(f"{name} must be a number in {interval}; got {value!r}.")
     inside = 0 <= value <= 1 if closed else 0 <= value < 1
     if not inside:  # NaN lands here too
@@ -39,7 +35,7 @@ def check_fraction(name: str, value: object, *, closed: bool = True) -> float:
 
 def check_int(name: str, value: object, *, minimum: int = 1) -> int:
     """Return `value` as an int if it is a whole number of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    if not _is(numbers.Integral, value):
         raise TypeError(f"{name} must be a whole number >= {minimum}; got {value!r}.")
     if value < minimum:
         raise ValueError(f"{name} must be >= {minimum}; got {value!r}.")
@@ -48,13 +44,17 @@ def check_int(name: str, value: object, *, minimum: int = 1) -> int:
 
 def check_positive(name: str, value: object, *, allow_zero: bool = False) -> float:
     """Return `value` as a float if it is finite and above zero (or zero, with `allow_zero`)."""
-    requirement = "a finite number >= 0" if allow_zero else "a finite number > 0"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be {requirement}; got {value!r}.")
-    enough = value >= 0 if allow_zero else value > 0
-    if not math.isfinite(value) or not enough:
-        raise ValueError(f"{name} must be {requirement}; got {value!r}.")
+    right_kind = _is(numbers.Real, value)
+    if not right_kind or not math.isfinite(value) or value < 0 or (value == 0 and not allow_zero):
+        error = ValueError if right_kind else TypeError
+        sign = ">=" if allow_zero else ">"
+        raise error(f"{name} must be a finite number {sign} 0; got {value!r}.")
     return float(value)
+
+
+def _is(kind: type, value: object) -> bool:
+    """Whether `value` is a number of this kind; True and False are not."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def check_finite(name: str, values: torch.Tensor | np.ndarray) -> None:
@@ -64,10 +64,9 @@ def check_finite(name: str, values: torch.Tensor | np.ndarray) -> None:
         return
     bad = ~finite
     where = bad.nonzero()[0].tolist() if isinstance(bad, torch.Tensor) else np.argwhere(bad)[0]
-    first = tuple(int(i) for i in where)
     raise ValueError(
         f"{name} must be finite; got {int(bad.sum())} NaN or infinite values, the first at index "
-        f"{first}."
+        f"{tuple(int(i) for i in where)}."
     )
 
 
@@ -76,9 +75,7 @@ def check_shape(
 ) -> None:
     """Raise if the shape of `values` differs from `shape`, where None stands for any length."""
     got = tuple(values.shape)
-    fits = len(got) == len(shape) and all(
-        want is None or want == have for want, have in zip(shape, got, strict=False)
-    )
-    if not fits:
+    fits = (want in (None, have) for want, have in zip(shape, got, strict=False))
+    if len(got) != len(shape) or not all(fits):
         needed = ", ".join("any" if n is None else str(n) for n in shape)
         raise ValueError(f"{name} must have shape ({needed}); got {got}.")

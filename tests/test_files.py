@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from causalprune_lib._files import DRAFTS, replacing
+from causalprune_lib._files import DRAFTS, replacing, sweep_drafts
 
 
 def test_old_file_stands_until_the_block_has_ended(tmp_path):
@@ -96,3 +96,15 @@ def test_two_writers_at_once_use_two_drafts(tmp_path):
         first.write_text("first")
         second.write_text("second")
     assert target.read_text() == "first"  # the outer block ends last
+
+
+def test_old_drafts_are_swept_and_young_ones_and_other_files_left(tmp_path):
+    drafts = []
+    for name in ("old.npy", "young.npy"):
+        with replacing(tmp_path / name) as draft:
+            drafts.append(draft)
+        draft.touch()  # as if the process had died in the block
+    os.utime(drafts[0], (0, 0))
+    os.utime(tmp_path / "old.npy", (0, 0))
+    sweep_drafts(tmp_path)
+    assert set(tmp_path.iterdir()) == {tmp_path / "old.npy", tmp_path / "young.npy", drafts[1]}

@@ -20,7 +20,7 @@ from torch import nn
 from torch.optim.optimizer import Optimizer
 
 from causalprune_lib._files import replacing
-from causalprune_lib._memory import Bytes, check_room
+from causalprune_lib._memory import Bytes, check_fits
 from causalprune_lib._validation import (
     check_choice,
     check_finite,
@@ -695,7 +695,7 @@ class UpdateBook:
 
     def _empty(self) -> SquareSums:
         if self._vectors["device"].type == "cpu":
-            check_room(f"Streaming scores of {self.layout.size:,} weights", self.nbytes, None)
+            check_fits(f"Streaming scores of {self.layout.size:,} weights", self.nbytes, None)
         return FORMS[self.form](self.layout.size, **self._vectors)
 
 
@@ -1159,7 +1159,7 @@ class CausalScores(ScoreReading):
 
     def save(self, path: str | os.PathLike) -> None:
         """Write `state_dict()` to the file `path`, in one move: an old file is whole until then."""
-        check_room("Saving causal scores", self.nbytes, Path(path))
+        check_fits("Saving causal scores", self.nbytes, Path(path))
         with replacing(path) as draft:
             torch.save(self.state_dict(), draft)
 

@@ -20,7 +20,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from causalprune_lib._memory import Bytes, check_room
+from causalprune_lib._memory import Bytes, check_fits
 from causalprune_lib._validation import check_choice, check_fraction, check_int
 from causalprune_lib.dynamics.trajectory import (
     DiskRows,
@@ -469,12 +469,12 @@ class TrajectoryRecorder:
         what += f" of {self.width:,} weights"
         needed = self.estimate(self._steps or 0)
         if self._path is None:
-            check_room(what, needed, None)
+            check_fits(what, needed, None)
             rows = None if self._steps is None else self._steps // self._every + 1
             self._rows = MemoryRows(self.width, self._dtype, rows)
         else:
             freed = prepare_folder(self._path, overwrite=self._overwrite)
-            check_room(what, needed, self._path, freed=freed)
+            check_fits(what, needed, self._path, freed=freed)
             start_folder(self._path, self.layout, self._dtype, self._index)
             self._rows = DiskRows(self._path, self.width, self._dtype)
         try:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from causalprune_lib._files import replacing
-from causalprune_lib._memory import Bytes, available_disk, check_room
+from causalprune_lib._memory import Bytes, available_disk, check_fits
 from causalprune_lib._validation import check_int, check_shape
 from causalprune_lib.nets.parameters import ParameterLayout
 
@@ -59,7 +59,7 @@ class MemoryRows:
         """The row (P,) to fill before `commit`; filling it again before that is harmless."""
         if not self._free:
             rows = max(1, BLOCK_BYTES // self._row_bytes)
-            check_room("Recording more steps than announced", rows * self._row_bytes, None)
+            check_fits("Recording more steps than announced", rows * self._row_bytes, None)
             self._add_block(rows)
         return self._blocks[-1][-self._free]
 
@@ -286,7 +286,7 @@ def write_folder(path: Path, stored: Stored, *, overwrite: bool) -> None:
     (rows, width), dtype = stored.weights.shape, stored.weights.dtype
     freed = prepare_folder(path, overwrite=overwrite)
     needed = recording_bytes(rows, width, dtype, indexed=stored.index is not None)
-    check_room(f"A trajectory of {rows} rows", needed, path, freed=freed)
+    check_fits(f"A trajectory of {rows} rows", needed, path, freed=freed)
     start_folder(path, stored.layout, dtype, stored.index)
     target = DiskRows(path, width, dtype)
     try:
