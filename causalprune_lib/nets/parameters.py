@@ -1,17 +1,20 @@
-"""The one owner of the order in which a network's weights stand in a flat vector.
+"""`ParameterLayout`, the one owner of the order of a network's weights in a flat vector.
 
-Every score, mask and trajectory of this library is either a dictionary from parameter names to
-tensors or one flat vector of length P. `ParameterLayout` is the only place that turns one into the
-other, so two parts of the library can never disagree about which weight is number k.
+Every score, mask and trajectory of this library is a dictionary from parameter names to tensors or
+one flat vector of length P. Only the layout turns one into the other, so two parts of the library
+never disagree about which weight is number k.
 """
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from math import prod
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -58,47 +61,26 @@ class ParameterLayout:
 
     @classmethod
     def of(cls, model: nn.Module, *, which: str = "prunable") -> ParameterLayout:
-        """Read the layout of `model`.
+        """Read the layout of `model`; a ValueError if it has no such parameter.
 
-        Parameters
-        ----------
-        model : nn.Module
-            Any network.
-        which : {"prunable", "all"}
-            "prunable": the `weight` of every linear and convolution layer, never a bias or a
-            normalisation parameter. "all": every parameter.
-
-        Raises
-        ------
-        ValueError
-            If the model has no such parameter.
+        `which` is "prunable" (the `weight` of every linear and convolution layer, never a bias or
+        a normalisation parameter) or "all" (every parameter).
         """
         check_choice("which", which, ["prunable", "all"])
-        found: dict[str, torch.Size] = {}
-        seen: set[int] = set()
+        first_name: dict[nn.Parameter, str] = {}
         for name, parameter in _named(model, which):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                found[name] = parameter.shape
-        if not found:
+            first_name.setdefault(parameter, name)  # tensors are hashed by identity
+        if not first_name:
             needed = "linear or convolution layer" if which == "prunable" else "parameter"
             raise ValueError(
                 f"model must have at least one {needed}; got a {type(model).__name__} with none."
             )
-        return cls(tuple(found), tuple(found.values()))
+        return cls(tuple(first_name.values()), tuple(p.shape for p in first_name))
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Number of scalars in each tensor."""
         return tuple(prod(shape) for shape in self.shapes)
-
-    @cached_property
-    def offsets(self) -> tuple[int, ...]:
-        """Flat index at which each tensor starts."""
-        starts = [0]
-        for size in self.sizes[:-1]:
-            starts.append(starts[-1] + size)
-        return tuple(starts)
 
     @property
     def size(self) -> int:
@@ -109,23 +91,19 @@ class ParameterLayout:
         """Where the tensor `name` lies in the flat vector."""
         check_choice("name", name, self.names)
         position = self.names.index(name)
-        start = self.offsets[position]
+        start = sum(self.sizes[:position])
         return slice(start, start + self.sizes[position])
 
     def locate(self, k: int) -> tuple[str, tuple[int, ...]]:
         """Name and index inside its tensor of the flat weight number `k`."""
         if not 0 <= k < self.size:
             raise IndexError(f"k must be in 0..{self.size - 1}; got {k}.")
-        for name, shape, start, size in zip(
-            self.names, self.shapes, self.offsets, self.sizes, strict=True
-        ):
-            if k < start + size:
-                index = torch.unravel_index(torch.tensor(k - start), shape)
-                return name, tuple(int(i) for i in index)
-        raise AssertionError("unreachable: the spans cover 0..P-1")
+        position = bisect(list(accumulate(self.sizes)), k)
+        index = np.unravel_index(k - sum(self.sizes[:position]), self.shapes[position])
+        return self.names[position], tuple(int(i) for i in index)
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """The live trainable tensors of `model`, by name (`weight_orig` where pruned)."""
+        """The trainable tensors themselves of `model`, by name (`weight_orig` where pruned)."""
         present = dict(_named(model, "all"))
         for name, shape in zip(self.names, self.shapes, strict=True):
             if name not in present:
@@ -150,10 +128,7 @@ class ParameterLayout:
         return values
 
     def flatten(self, source: nn.Module | Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """One vector (P,) from a model or from a dictionary of tensors.
-
-        A new tensor in either case: changing it does not change the model.
-        """
+        """One new vector (P,) from a model, 0 where it is pruned, or from a dictionary."""
         tensors = self.tensors(source) if isinstance(source, nn.Module) else source
         missing = [name for name in self.names if name not in tensors]
         if missing:
@@ -185,6 +160,7 @@ class ParameterLayout:
 
 
 def _named(model: nn.Module, which: str) -> Iterator[tuple[str, nn.Parameter]]:
+    """Every parameter with its name before pruning, in the layout's order, shared ones twice."""
     for prefix, module in model.named_modules():
         if which == "prunable" and not isinstance(module, PRUNABLE_MODULES):
             continue

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from causalprune_lib.diagnostics.cost import compare_latency, model_cost, sparse_linear_copy
-from causalprune_lib.nets.models import build_model, initialise_fan_out
+from causalprune_lib.nets.models import build_model
 from causalprune_lib.nets.training import evaluate, train
 
 pytestmark = pytest.mark.gpu
@@ -26,9 +26,9 @@ def test_the_seed_gives_the_same_weights_on_every_device():
 
 
 def test_the_generators_of_the_gpu_are_left_as_they_were():
-    model = build_model("lenet", dataset="mnist").cuda()
     state = torch.cuda.get_rng_state()
-    initialise_fan_out(model, seed=1)
+    with torch.device("cuda"):
+        model = build_model("lenet", dataset="mnist", init="fan_out", seed=1)
     train(model, *data(), epochs=1, progress=False)
     assert torch.equal(torch.cuda.get_rng_state(), state)
 
