@@ -19,7 +19,8 @@ from collections.abc import Callable
 import numpy as np
 
 from causalprune_lib.nets.data import load_dataset
-from causalprune_lib.nets.sources import HUB_SETS, mirror_folder
+from causalprune_lib.nets.images import HUB_SETS
+from causalprune_lib.nets.sources import mirror_folder
 
 PEER_IMAGES = 5_000  # the peer decodes these, and its time is scaled up to all
 

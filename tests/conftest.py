@@ -23,9 +23,7 @@ def missing_data() -> str | None:
     value = os.environ.get("CAUSALPRUNE_DATA")
     if not value:
         return "CAUSALPRUNE_DATA is not set"
-    absent = [
-        part for part in ("hub", "tabular", "legcnet", "text") if not Path(value, part).is_dir()
-    ]
+    absent = [part for part in ("hub", "tabular", "legcnet") if not Path(value, part).is_dir()]
     return f"CAUSALPRUNE_DATA={value} has no {', '.join(absent)}" if absent else None
 
 

@@ -43,7 +43,7 @@ def test_required_data_tests_fail_without_a_mirror(tmp_path):
 
 def test_data_tests_run_with_a_mirror(tmp_path):
     mirror = tmp_path / "mirror"
-    for part in ("hub", "tabular", "legcnet", "text"):
+    for part in ("hub", "tabular", "legcnet"):
         (mirror / part).mkdir(parents=True)
     required = {"CAUSALPRUNE_DATA": str(mirror), "CAUSALPRUNE_REQUIRE_DATA": "1"}
     assert outcome(tmp_path, "data", **required).startswith("1 passed")

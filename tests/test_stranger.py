@@ -99,7 +99,7 @@ def test_the_wheel_holds_the_whole_library_and_nothing_else(wheel):
         path.relative_to((ROOT / package).parent).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in {".py", ".pyi", ".typed", ".csv", ".md"}
+        if path.suffix in {".py", ".pyi", ".typed", ".csv", ".gz", ".md"}
     }
     assert packed == source
     assert licences

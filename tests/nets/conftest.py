@@ -1,4 +1,4 @@
-"""A tiny mirror of image files, made on the spot."""
+"""A tiny mirror of image files, made on the spot, and Hugging Face's library reading it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from causalprune_lib.nets import data as images
-from causalprune_lib.nets import sources as hub
+from causalprune_lib.nets import images
 
 NAMES = [f"class {k}" for k in range(10)]
 
 
-def encode(pixels: np.ndarray, form: str) -> bytes:
+def encode(pixels: np.ndarray, form: str = "PNG") -> bytes:
     from PIL import Image
 
     stream = io.BytesIO()
@@ -24,22 +23,26 @@ def encode(pixels: np.ndarray, form: str) -> bytes:
     return stream.getvalue()
 
 
-def write_parquet(path: Path, pixels: np.ndarray, column: str, form: str = "PNG") -> None:
-    """A parquet file as on the Hub: encoded images, labels, and the features in its metadata."""
+@pytest.fixture
+def write_images() -> Callable[..., None]:
+    """`write_images(path, pixels, column, form)`: a parquet file as on the Hub.
+
+    Encoded images, labels, and the features in its metadata.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    features = {column: {"_type": "Image"}, "label": {"names": NAMES, "_type": "ClassLabel"}}
-    cells = [{"bytes": encode(image, form), "path": None} for image in pixels]
-    labels = np.arange(len(pixels)) % 10
-    table = pa.table(
-        {
-            column: pa.array(cells, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-            "label": pa.array(labels, pa.int64()),
-        }
-    ).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path)
+    def write(path: Path, pixels: np.ndarray, column: str, form: str = "PNG") -> None:
+        features = {column: {"_type": "Image"}, "label": {"names": NAMES, "_type": "ClassLabel"}}
+        cells = [{"bytes": encode(image, form), "path": None} for image in pixels]
+        stored = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        labels = pa.array(np.arange(len(pixels)) % 10, pa.int64())
+        table = pa.table({column: pa.array(cells, stored), "label": labels})
+        described = {"huggingface": json.dumps({"info": {"features": features}})}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table.replace_schema_metadata(described), path)
+
+    return write
 
 
 @pytest.fixture
@@ -52,12 +55,11 @@ def pixels() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def mirror(monkeypatch, tmp_path, pixels) -> Path:
+def mirror(monkeypatch, tmp_path, pixels, write_images) -> Path:
     """A mirror with 60 + 20 grey images as MNIST, and an empty cache."""
     for part, values in pixels.items():
-        write_parquet(
-            tmp_path / "mirror/hub" / hub.HUB_SETS["mnist"].parquet(part), values, "image"
-        )
+        file = images.HUB_SETS["mnist"].parquet(part)
+        write_images(tmp_path / "mirror/hub" / file, values, "image")
     monkeypatch.setenv("CAUSALPRUNE_DATA", str(tmp_path / "mirror"))
     monkeypatch.setenv("CAUSALPRUNE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "mirror"
@@ -71,9 +73,17 @@ def no_mirror(monkeypatch, mirror) -> Path:
 
 
 @pytest.fixture
-def write_images() -> Callable[..., None]:
-    """`write_images(path, pixels, column, form)`, for further files."""
-    return write_parquet
+def hub_from_folder(monkeypatch, no_mirror) -> None:
+    """Hugging Face's own builder, reading the files of the mirror as if they were the Hub's."""
+    import datasets
+
+    original = datasets.load_dataset_builder
+
+    def build(repository: str, *, cache_dir: str):
+        hub_set = images.HUB_SETS[repository.split("/")[-1]]
+        return original(str(no_mirror / "hub" / repository / hub_set.folder), cache_dir=cache_dir)
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", build)
 
 
 @pytest.fixture

@@ -22,9 +22,10 @@ from causalprune_lib.dynamics.lyapunov import largest_lyapunov
 from causalprune_lib.dynamics.tangent import Batch, Loss, SGDMap, as_batches, tangent_exponent
 from causalprune_lib.dynamics.twins import TwinResult, twin_trajectories
 from causalprune_lib.evidence.grid import Point
-from causalprune_lib.nets.data import LEGCNET, load_dataset, load_legcnet_init
+from causalprune_lib.nets.data import LEGCNET, load_dataset
 from causalprune_lib.nets.models import build_model
 from causalprune_lib.nets.parameters import ParameterLayout
+from causalprune_studies.paper_networks.initial import load_legcnet_init
 from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks
 
 # ---- perturbed_weights: Every weight perturbed in turn: the experiment of the LEGCNet paper's se

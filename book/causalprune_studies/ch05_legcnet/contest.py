@@ -16,7 +16,8 @@ from functools import lru_cache
 import torch
 
 from causalprune_lib._validation import check_int
-from causalprune_lib.nets.data import Dataset, load_legcnet_init
+from causalprune_lib.nets.data import Dataset
+from causalprune_studies.paper_networks.initial import load_legcnet_init
 from causalprune_studies.paper_networks.settings import (
     PUBLISHED_READINGS,
     MaskReading,

@@ -19,9 +19,10 @@ import torch
 
 from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.evidence.grid import Point
-from causalprune_lib.nets.data import Dataset, load_legcnet_init
+from causalprune_lib.nets.data import Dataset
 from causalprune_lib.pruning.legcnet import LEGCNet, LEGCNetDecision, legcnet_decision
 from causalprune_studies.ch05_legcnet.contest import Outcome, has_choice, lowest_at_counts
+from causalprune_studies.paper_networks.initial import load_legcnet_init
 from causalprune_studies.paper_networks.masks import published_masks
 from causalprune_studies.paper_networks.settings import (
     PUBLISHED_READINGS,

@@ -24,7 +24,7 @@ from causalprune_lib._validation import (
     check_positive,
     check_shape,
 )
-from causalprune_lib.nets.data import Dataset, load_dataset, load_legcnet_init
+from causalprune_lib.nets.data import Dataset, load_dataset
 from causalprune_lib.nets.tasks import class_targets
 from causalprune_lib.pruning.legcnet import LEGCNet
 from causalprune_lib.pruning.masks import Masks
@@ -32,6 +32,7 @@ from causalprune_lib.pruning.windows import (
     Estimator,
     cut_windows,
 )
+from causalprune_studies.paper_networks.initial import load_legcnet_init
 from causalprune_studies.paper_networks.settings import (
     PUBLISHED_READINGS,
     LEGCNetSettings,

@@ -1,11 +1,13 @@
-"""Image files and caches that are damaged, half-written, or have no room."""
+"""Image files and caches that are damaged, half-written, out of reach, or on a full disk."""
 
 from __future__ import annotations
 
 import errno
 import io
+import os
 from pathlib import Path
 
+import datasets as hugging_face
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,23 +15,23 @@ import pytest
 from PIL import Image
 
 import causalprune_lib._files as files_module
-from causalprune_lib.nets import data as images
-from causalprune_lib.nets import sources
-from causalprune_lib.nets import sources as hub
+from causalprune_lib import _memory
+from causalprune_lib.nets import images
 from causalprune_lib.nets.data import load_dataset
-from causalprune_lib.nets.sources import CorruptDataError
+from causalprune_lib.nets.images import HUB_SETS
+from causalprune_lib.nets.sources import CorruptDataError, DataUnavailableError, sha256_of
 
 N_TRAIN = 60
 
 
 @pytest.mark.parametrize("keep", [0.9, 0.5, 0.0])
 def test_a_truncated_parquet_file_is_named(mirror, keep):
-    path = mirror / "hub" / hub.HUB_SETS["mnist"].parquet("train")
+    path = mirror / "hub" / HUB_SETS["mnist"].parquet("train")
     whole = path.read_bytes()
     path.write_bytes(whole[: int(keep * len(whole))])
     with pytest.raises(CorruptDataError) as caught:
         load_dataset("mnist", progress=False)
-    for fact in (str(path), "whole parquet file of ylecun/mnist", sources.sha256_of(path)):
+    for fact in (str(path), "whole parquet file of ylecun/mnist", sha256_of(path)):
         assert fact in str(caught.value)
     path.write_bytes(whole)
     assert len(load_dataset("mnist", progress=False).x_train) == N_TRAIN
@@ -43,7 +45,7 @@ def png(height: int, width: int) -> bytes:
 
 def rewrite(mirror: Path, change) -> Path:
     """Change the training table of the mirror."""
-    path = mirror / "hub" / hub.HUB_SETS["mnist"].parquet("train")
+    path = mirror / "hub" / HUB_SETS["mnist"].parquet("train")
     pq.write_table(change(pq.read_table(path)), path)
     return path
 
@@ -86,7 +88,6 @@ def test_a_decoding_that_is_killed_leaves_no_half_cache(mirror, monkeypatch):
         return decode(*arguments)
 
     monkeypatch.setattr(images, "_decode_one", stop_half_way)
-    monkeypatch.setattr(images, "BATCH", 8)
     with pytest.raises(KeyboardInterrupt):
         load_dataset("mnist", progress=False)
     left = [path for path in mirror.parent.glob("cache/**/*") if path.is_file()]
@@ -101,7 +102,8 @@ def test_a_damaged_cache_is_made_again(mirror, pixels, file, keep):
     load_dataset("mnist", progress=False)
     (path,) = mirror.parent.glob(f"cache/images/mnist-train-*/{file}")
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
-    data = load_dataset("mnist", preprocessing="none", progress=False)
+    with pytest.warns(UserWarning, match=r"The cache .*mnist-train.* is damaged: it is made again"):
+        data = load_dataset("mnist", preprocessing="none", progress=False)
     assert np.allclose(data.x_train[:, 0].numpy(), pixels["train"] / 255, atol=1e-6)
 
 
@@ -119,20 +121,51 @@ def test_a_full_disk_is_named_and_nothing_is_kept(mirror, monkeypatch):
 
 
 def test_too_little_space_is_seen_before_the_first_image(mirror, monkeypatch, decoded):
-    usage = sources.shutil.disk_usage(mirror)._replace(free=1000)
-    monkeypatch.setattr(sources.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(OSError, match="its disk has 0 MB left"):
+    monkeypatch.setattr(_memory, "available_disk", lambda folder: _memory.Bytes(1000))
+    with pytest.raises(OSError, match=r"The cache .* has 1\.00 kB available\. Set CAUSALPRUNE_CAC"):
         load_dataset("mnist", progress=False)
     assert decoded == []
 
 
-def test_old_drafts_are_swept_and_young_ones_left(mirror):
+def test_drafts_of_a_killed_process_are_swept(mirror):
     load_dataset("mnist", progress=False)
     (folder,) = mirror.parent.glob("cache/images/mnist-train-*")
-    old, young = folder / ".images.npy.a.part", folder / ".images.npy.b.part"
-    for path in (old, young):
-        path.touch()
-    files_module.os.utime(old, (0, 0))
+    with files_module.replacing(folder / "images.npy") as draft:
+        name = draft
+        draft.touch()
+    name.touch()  # as if the process had died in the block, long ago
+    os.utime(name, (0, 0))
     (folder / "facts.json").unlink()
     load_dataset("mnist", progress=False)
-    assert (old.exists(), young.exists()) == (False, True)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "facts.json",
+        "images.npy",
+        "labels.npy",
+    ]
+
+
+def test_no_network_and_no_mirror_says_what_where_and_which_variable(monkeypatch, no_mirror):
+    def unreachable(repository, **options):
+        raise ConnectionError(f"Couldn't reach '{repository}' on the Hub")
+
+    monkeypatch.setattr(hugging_face, "load_dataset_builder", unreachable)
+    with pytest.raises(DataUnavailableError) as caught:
+        load_dataset("tiny_imagenet")
+    for fact in (
+        "tiny_imagenet",
+        "CAUSALPRUNE_DATA is not set",
+        "https://huggingface.co/datasets/zh-plus/tiny-imagenet",
+        "hub/zh-plus/tiny-imagenet/data/valid-00000-of-00001.parquet",
+        "Couldn't reach",
+    ):
+        assert fact in str(caught.value)
+
+
+def test_a_full_disk_during_the_download_is_named(monkeypatch, no_mirror):
+    def full(repository, **options):
+        raise RuntimeError("An error occurred") from OSError(errno.ENOSPC, "No space left")
+
+    monkeypatch.setattr(hugging_face, "load_dataset_builder", full)
+    with pytest.raises(OSError, match="is full; nothing half-written") as caught:
+        load_dataset("mnist")
+    assert caught.value.errno == errno.ENOSPC

@@ -1,26 +1,31 @@
-"""Finding files: mirror, cache, network; and what happens when each of them is bad."""
+"""Finding tables: bundled, mirror, cache, network; and what happens when each is bad."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-import causalprune_lib._files as files_module
 from causalprune_lib.nets import sources
-from causalprune_lib.nets.data import load_legcnet_init
-from causalprune_lib.nets.sources import CorruptDataError, DataUnavailableError, RemoteFile, fetch
+from causalprune_lib.nets.sources import (
+    FILES,
+    CorruptDataError,
+    DataUnavailableError,
+    find_table,
+    sha256_of,
+)
 
 CONTENT = b"a,b\n1,2\n3,4\n" * 100
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-FILE = RemoteFile("tabular/small.csv", "someone/something", "abc123", "data/small.csv", SHA256)
+MIRROR = os.environ.get("CAUSALPRUNE_DATA", "")
 
 
 class Server(ThreadingHTTPServer):
@@ -58,8 +63,8 @@ def server() -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def world(monkeypatch, tmp_path):
     """One known file, no mirror, an empty cache, and a network that is not there."""
-    monkeypatch.setitem(sources.FILES, "small.csv", FILE)
-    monkeypatch.setattr(sources, "RAW_FILES", "http://127.0.0.1:9")  # refuses connections
+    monkeypatch.setattr(sources, "FILES", {"small.csv": SHA256})
+    monkeypatch.setattr(sources, "LEGCNET_FILES", "http://127.0.0.1:9/")  # refuses connections
     monkeypatch.delenv("CAUSALPRUNE_DATA", raising=False)
     monkeypatch.setenv("CAUSALPRUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -67,7 +72,7 @@ def world(monkeypatch, tmp_path):
 
 @pytest.fixture
 def online(monkeypatch, server) -> Server:
-    monkeypatch.setattr(sources, "RAW_FILES", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(sources, "LEGCNET_FILES", f"http://127.0.0.1:{server.server_port}/")
     return server
 
 
@@ -77,36 +82,53 @@ def kept(folder: Path) -> list[Path]:
 
 
 def make_mirror(monkeypatch, folder: Path, content: bytes) -> Path:
-    path = folder / "mirror" / FILE.mirror
+    path = folder / "mirror" / "tabular" / "small.csv"
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     monkeypatch.setenv("CAUSALPRUNE_DATA", str(folder / "mirror"))
     return path
 
 
-def test_the_mirror_comes_first_and_is_read_where_it_lies(monkeypatch, tmp_path, online):
+@pytest.mark.parametrize("file", ["binary_cancer.csv", "binary_banknote.csv", "Iris.csv"])
+def test_bundled_files_come_first_and_ask_nobody(monkeypatch, tmp_path, file):
+    monkeypatch.setenv("CAUSALPRUNE_DATA", str(tmp_path / "nowhere"))
+    path, origin = find_table(file)
+    assert path == sources.BUNDLED / f"{file}.gz"
+    assert "comes with this library" in origin
+
+
+@pytest.mark.data
+def test_every_file_to_download_is_in_the_mirror_as_published(monkeypatch):
+    monkeypatch.setattr(sources, "FILES", FILES)
+    monkeypatch.setenv("CAUSALPRUNE_DATA", MIRROR)
+    for file, sha256 in FILES.items():
+        path, origin = find_table(file)
+        assert (origin, sha256_of(path)) == ("local mirror", sha256)
+
+
+def test_then_the_mirror_is_read_where_it_lies(monkeypatch, tmp_path, online):
     path = make_mirror(monkeypatch, tmp_path, CONTENT)
-    assert fetch("small.csv") == (path, "local mirror")
+    assert find_table("small.csv") == (path, "local mirror")
     assert online.hits == 0
     assert kept(tmp_path / "cache") == []
 
 
 def test_then_the_network_once_and_the_cache_ever_after(tmp_path, online):
-    path, origin = fetch("small.csv")
+    path, origin = find_table("small.csv")
     assert origin == "network"
     assert path.read_bytes() == CONTENT
-    assert fetch("small.csv") == (path, "cache")
+    assert find_table("small.csv") == (path, "cache")
     assert online.hits == 1
     assert kept(tmp_path / "cache") == [path]
 
 
 def test_a_mirror_without_the_file_is_passed_over(monkeypatch, tmp_path, online):
     make_mirror(monkeypatch, tmp_path, CONTENT).unlink()
-    assert fetch("small.csv")[1] == "network"
+    assert find_table("small.csv")[1] == "network"
 
 
 def test_an_argument_names_the_cache_before_the_variable(tmp_path, online):
-    path, _ = fetch("small.csv", cache_dir=tmp_path / "mine")
+    path, _ = find_table("small.csv", cache_dir=tmp_path / "mine")
     assert path.is_relative_to(tmp_path / "mine")
 
 
@@ -114,7 +136,7 @@ def test_an_argument_names_the_cache_before_the_variable(tmp_path, online):
 def test_a_corrupt_mirror_file_is_named_with_both_hashes(monkeypatch, tmp_path, online, bad):
     path = make_mirror(monkeypatch, tmp_path, bad)
     with pytest.raises(CorruptDataError) as caught:
-        fetch("small.csv")
+        find_table("small.csv")
     for fact in (str(path), SHA256, hashlib.sha256(bad).hexdigest(), f"{len(bad):,} bytes"):
         assert fact in str(caught.value)
     assert online.hits == 0  # the reader is told, not worked around
@@ -123,36 +145,51 @@ def test_a_corrupt_mirror_file_is_named_with_both_hashes(monkeypatch, tmp_path, 
 def test_a_corrupt_download_is_named_and_nothing_is_kept(tmp_path, online):
     online.body = CONTENT[:500]
     with pytest.raises(CorruptDataError) as caught:
-        fetch("small.csv")
-    for fact in (FILE.url, SHA256, hashlib.sha256(CONTENT[:500]).hexdigest()):
+        find_table("small.csv")
+    for fact in (
+        f"{sources.LEGCNET_FILES}small.csv",
+        SHA256,
+        hashlib.sha256(CONTENT[:500]).hexdigest(),
+    ):
         assert fact in str(caught.value)
     assert kept(tmp_path / "cache") == []
     online.body = CONTENT
-    assert fetch("small.csv")[0].read_bytes() == CONTENT  # a second try is clean
+    assert find_table("small.csv")[0].read_bytes() == CONTENT  # a second try is clean
 
 
 def test_a_download_that_breaks_off_keeps_nothing(tmp_path, online):
     online.body, online.announced = CONTENT[:500], len(CONTENT)
     with pytest.raises((CorruptDataError, DataUnavailableError), match=r"small\.csv"):
-        fetch("small.csv")
+        find_table("small.csv")
     assert kept(tmp_path / "cache") == []
 
 
-def test_a_damaged_cache_is_fetched_again(online):
-    path, _ = fetch("small.csv")
+def test_a_damaged_cache_is_said_and_fetched_again(online):
+    path, _ = find_table("small.csv")
     path.write_bytes(CONTENT[:10])
-    assert fetch("small.csv") == (path, "network")
+    with pytest.warns(UserWarning, match=f"The cached file {path} is damaged: it is fetched again"):
+        assert find_table("small.csv") == (path, "network")
     assert path.read_bytes() == CONTENT
+
+
+def test_the_library_that_downloads_is_quiet_and_its_settings_are_left_as_they_were(online, caplog):
+    import pooch
+
+    level = pooch.get_logger().level
+    with caplog.at_level(logging.INFO):
+        find_table("small.csv")
+    assert caplog.records == []
+    assert pooch.get_logger().level == level
 
 
 def test_no_network_and_no_mirror_says_what_where_and_which_variable(tmp_path):
     with pytest.raises(DataUnavailableError) as caught:
-        fetch("small.csv")
+        find_table("small.csv")
     facts = (
         "small.csv",
         "CAUSALPRUNE_DATA is not set",
         str(tmp_path / "cache"),
-        FILE.url,
+        f"{sources.LEGCNET_FILES}small.csv",
         "tabular/small.csv",
     )
     for fact in facts:
@@ -162,19 +199,23 @@ def test_no_network_and_no_mirror_says_what_where_and_which_variable(tmp_path):
 
 def test_a_page_that_is_not_there_is_named(online):
     online.status = 404
-    with pytest.raises(DataUnavailableError, match=f"{FILE.url} could not be reached .404"):
-        fetch("small.csv")
+    with pytest.raises(
+        DataUnavailableError, match=f"{sources.LEGCNET_FILES}small.csv could not be reached .404"
+    ):
+        find_table("small.csv")
 
 
 def full_disk(monkeypatch) -> None:
     """Make every draft a way to /dev/full, where Linux refuses each byte: a real full disk."""
+    make = tempfile.NamedTemporaryFile
 
-    def mkstemp(*, dir, prefix, suffix):
-        name = os.path.join(dir, f"{prefix}draft{suffix}")
-        os.symlink("/dev/full", name)
-        return os.open(name, os.O_WRONLY), name
+    def named(**options):
+        made = make(**options)
+        os.unlink(made.name)
+        os.symlink("/dev/full", made.name)
+        return made
 
-    monkeypatch.setattr(files_module.tempfile, "mkstemp", mkstemp)
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", named)
 
 
 def test_a_full_disk_is_named_and_nothing_is_kept(monkeypatch, tmp_path, online):
@@ -182,7 +223,7 @@ def test_a_full_disk_is_named_and_nothing_is_kept(monkeypatch, tmp_path, online)
     with pytest.raises(
         OSError, match=r"is full; nothing half-written.*CAUSALPRUNE_CACHE"
     ) as caught:
-        fetch("small.csv")
+        find_table("small.csv")
     assert caught.value.errno == errno.ENOSPC
     assert str(tmp_path / "cache") in str(caught.value)
     assert kept(tmp_path / "cache") == []
@@ -192,41 +233,13 @@ def test_a_cache_that_cannot_be_written_is_named(monkeypatch, online):
     def refuse(*arguments, **options):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(files_module.tempfile, "mkstemp", refuse)
-    with pytest.raises(OSError, match=r"cannot be written\. Set CAUSALPRUNE_CACHE"):
-        fetch("small.csv")
+    monkeypatch.setattr(os, "makedirs", refuse)
+    with pytest.raises(OSError, match=r"cannot be written\. Set CAUSALPRUNE_CACHE") as caught:
+        find_table("small.csv")
+    assert caught.value.errno == errno.EACCES
 
 
 def test_a_missing_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     with pytest.raises(ImportError, match=r"'datasets': pip install 'causalprune-lib\[data\]'"):
         sources.require("datasets")
-
-
-def test_space_is_checked_before_a_long_job(tmp_path):
-    sources.check_space(tmp_path, 1000)
-    with pytest.raises(OSError, match="needs 1,000,000,000,000 MB; its disk has") as caught:
-        sources.check_space(tmp_path, 10**18)
-    assert caught.value.errno == errno.ENOSPC
-
-
-class Trap:
-    """An object whose pickle creates a file when it is read."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
-
-
-def test_initial_weights_are_never_unpickled_before_their_hash_is_checked(monkeypatch, tmp_path):
-    folder = tmp_path / "mirror" / "legcnet" / "init"
-    folder.mkdir(parents=True)
-    np.save(folder / "iris.npy", np.array([Trap(tmp_path / "sprung")], dtype=object))
-    monkeypatch.setenv("CAUSALPRUNE_DATA", str(tmp_path / "mirror"))
-    with pytest.raises(CorruptDataError, match=r"iris\.npy must have sha256 613a0238"):
-        load_legcnet_init("iris_csv")
-    assert not (tmp_path / "sprung").exists()
-    np.load(folder / "iris.npy", allow_pickle=True)  # the trap does work
-    assert (tmp_path / "sprung").exists()
