@@ -90,19 +90,15 @@ def record(
 
     Parameters
     ----------
-    model : nn.Module
-        As it is after pretraining. Weights masked on it stay zero.
-    data : Dataset or (x, y)
-        Examples to train on; of a Dataset, its training part.
+    model, data
+        As in `CausalPruning.fit`, after pretraining.
     training : Training
         Of T steps; as released, ten epochs of plain SGD at 1e-3.
     changes : sequence of {"two_batch", "same_batch"}
-        Which changes of the loss; see `CausalScores`.
+        Which changes of the loss; see `CausalScores`, for `reuse_loss` too.
     losses : sequence of float (T,), optional
         Take the place of the two-batch losses seen. With their changes in another order the scores
         are a placebo: of the same steps, with the link to the loss cut.
-    reuse_loss : bool
-        As in `CausalScores`, for "same_batch".
     seed : int
         The steps depend on it alone.
 
@@ -147,16 +143,7 @@ def record_scores(
     seed: int = 0,
     progress: bool = False,
 ) -> CausalScores:
-    """The causal scores of `model` from a recorded training of a copy; see `record`.
-
-    Examples
-    --------
-    >>> x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
-    >>> training = Training(epochs=3, batch_size=8)
-    >>> scores = record_scores(nn.Linear(2, 2), (x, (x[:, 0] > 0).long()), training)
-    >>> scores.scores()["weight"].shape
-    torch.Size([2, 2])
-    """
+    """The causal scores of `model` from a recorded training of a copy; see `record`."""
     found = record(
         clone_model(model), data, training, changes=[change], seed=seed, progress=progress
     )
@@ -277,16 +264,11 @@ class CausalPruning(BaseEstimator):
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             Before any training: options or data that do not fit, an amount that the floor forbids,
             a folder of another run (what differs is named).
         OSError
             The disk is full. Finished phases are safe.
-
-        Warns
-        -----
-        LayerCollapseWarning
-            A round takes the last weight of a layer.
         """
         work, pair = clone_model(model), training_pair(data)
         self._check(work, pair, validation)
@@ -355,7 +337,11 @@ class CausalPruning(BaseEstimator):
             if not isinstance(training, Training):
                 raise TypeError(f"{name} must be a Training; got {type(training).__name__}.")
             replace(training, epochs=0).train(model, *pair, validation=validation)
-        check_steps(self.record, pair, self.change)
+        needed, steps = 1 + (self.change == "two_batch"), self.record.n_steps(len(pair[0]))
+        if steps < needed:
+            raise ValueError(
+                f"record must make at least {needed} steps (epochs times batches); got {steps}."
+            )
 
     def _seed(self, number: int) -> int:
         return self.seed(number) if callable(self.seed) else phase_seed(self.seed, number)
@@ -474,7 +460,6 @@ def causal_unstructured(
     if scores is None:
         if data is None:
             raise ValueError("data must be given, or importance_scores; got neither.")
-        check_steps(training, training_pair(data), change)
         scores = record_scores(model, data, training, change=change, seed=seed)
     elif data is not None:
         raise TypeError("With importance_scores nothing is recorded; got data.")
@@ -495,16 +480,6 @@ def n_below(scores: CausalScores, alpha: float, *, floor: float | int = 0) -> in
     sizes = [values.numel() for values in sums.values()]
     below = sum(int((values <= line).sum()) for values in sums.values())
     return min(below, sum(sizes) - sum(floor_counts(floor, sizes)))
-
-
-def check_steps(training: Training, pair: Pair, change: str) -> None:
-    """Raise where a recording would be too short for a single change of the loss."""
-    needed, steps = {"two_batch": 2, "same_batch": 1}[change], training.n_steps(len(pair[0]))
-    if steps < needed:
-        raise ValueError(
-            f"record must make at least {needed} steps (epochs times batches) for "
-            f"change={change!r}; got {steps}."
-        )
 
 
 def phase_seed(seed: int, phase: int) -> int:

@@ -103,19 +103,13 @@ def lottery_ticket(
     amounts : sequence of float or int
         What is pruned of all weights after each round, not decreasing: see `amount_schedule`.
     rewind_to : state dict, callable or None
-        What a round ends with. A state dict of the network at its start or after some training is
-        copied when this function is called; then every parameter (biases too) and every buffer
-        (BatchNorm's too) returns to it, to the bit. A callable `rewind_to(number)` gives the state
-        dict of a round: one that draws new weights is random reinitialisation. None: no rewinding.
+        What a round ends with: every parameter and buffer returns to this state, to the bit. It is
+        copied when this function is called. A callable `rewind_to(number)` gives that of a round:
+        one that draws new weights is random reinitialisation. None: no rewinding.
     score_fn : callable
         `score_fn(model)` returns scores by layer, higher = kept; default magnitude.
     scope, floor
         As in `masks_from_scores`.
-
-    Returns
-    -------
-    list of Round
-        In order; one per amount.
 
     Raises
     ------

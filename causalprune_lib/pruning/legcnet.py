@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ from causalprune_lib.dynamics.trajectory import Trajectory
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.nets.training import Pair, Training, check_data, evaluate, training_pair
-from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model, masks_of
+from causalprune_lib.pruning.masks import Masks, clone_model
 from causalprune_lib.pruning.scores import Scores
 from causalprune_lib.pruning.select import masks_from_scores
 from causalprune_lib.pruning.windows import DECIMALS, Estimator, cut_windows, windowed_exponents
@@ -98,6 +97,7 @@ class LEGCNet(BaseEstimator):
     >>> legcnet = LEGCNet(window=40, max_lag=4, amount=0.25, training=short).fit(model, data)
     >>> legcnet.exponents_.shape, legcnet.masks_.amount  # 42 weights
     (torch.Size([26, 42]), 0.23809523809523808)
+    >>> from causalprune_lib.pruning.masks import apply_masks
     >>> pruned = apply_masks(model, legcnet.masks_)  # still at its initial weights
     """
 
@@ -264,20 +264,25 @@ class LEGCNet(BaseEstimator):
             self.masks_ = self.masks_at(self.amount)
         return self
 
-    def masks_at(self, amount: float | int, **options: object) -> Masks:
-        """Prune the lowest scores, after a fit; weights that could not be scored come last.
-
-        `options` are those of `masks_from_scores`, `scope` and `floor` for instance.
+    def masks_at(
+        self, amount: float | int | None, *, within: Masks | None = None, **options: object
+    ) -> Masks:
+        """Prune the lowest scores, after a fit; `options` are those of `masks_from_scores`.
 
         Raises
         ------
         UnscoredError
-            `amount` is more than the number of weights that have a score.
+            So much is to be pruned that weights without a score would go too.
         """
-        try:
-            return rank_scored(self.scores_, amount, **options)
-        except UnscoredError as error:
-            raise UnscoredError(f"{error} {self.decision_.summary()}") from None
+        masks = masks_from_scores(self.scores_, amount, nan="keep", within=within, **options)
+        kept, unscored = masks.flat(), self.decision_.scores.isnan().to(masks.flat().device)
+        alive = torch.ones_like(kept) if within is None else within.flat(masks.layout)
+        if bool((unscored & alive & ~kept).any()):
+            raise UnscoredError(
+                f"amount must leave the {int((unscored & alive).sum())} weights that have no "
+                f"score; got {amount}. {self.decision_.summary()}"
+            )
+        return masks
 
     def _check(self) -> None:
         check_choice("rule", self.rule, RULES)
@@ -301,21 +306,19 @@ class LEGCNetDecision:
     causal : tensor (P,) of bool
         Whether the weight was called causal. As released, a failed test counts as causal.
     pvalue : tensor (P,) of float64
-        What was compared with alpha: rule "as_released", the smallest chi2 p-value over all lags,
-        each rounded to four digits, and 0 for a failed test; rule "corrected", the F test's at one
-        lag, adjusted over the weights, and NaN for a failed test.
+        What was compared with alpha. "as_released": the smallest chi2 p-value over all lags, each
+        rounded to four digits, 0 for a failed test. "corrected": that of the F test at one lag,
+        adjusted over the weights, NaN for a failed test.
     scores : tensor (P,) of float64
-        For a ranking; higher = kept. -log10 of the p-value before rounding and adjustment, taken
-        over those lags that there are enough windows for, and with the opposite sign where causal
-        weights are pruned. NaN where no lag can be tested.
+        For a ranking; higher = kept. -log10 of the p-value before rounding and adjustment, over the
+        lags that there are enough windows for; with the opposite sign where causal weights are
+        pruned. NaN where no lag can be tested.
     missing : tensor (P,) of bool
         Whether the test failed.
     reason : array (P,) of str
         Why numbers are missing; "" where none is.
-    n_windows, max_lag : int
-        W, and the largest lag asked for.
-    rule, orientation : str
-        As given.
+    n_windows, max_lag, rule, orientation
+        W, and what was asked for.
     """
 
     keep: torch.Tensor
@@ -380,21 +383,13 @@ def legcnet_decision(
     error : tensor or array (W,)
         Error rate at each window's end; finite.
     rule : {"as_released", "corrected"}
-        "as_released": the smallest chi2 p-value over lags 1..`max_lag`, rounded, uncorrected,
-        below `alpha`; a failed test counts as causal. "corrected": the F test at one lag, chosen
-        for each weight by `lag`, with the false discovery rate over the weights held at `alpha`.
+        "as_released": the smallest chi2 p-value over lags 1..`max_lag`, rounded, uncorrected, below
+        `alpha`. "corrected": the F test at one lag, chosen for each weight by `lag` ("bic", "aic"
+        or a number), with the false discovery rate over the weights held at `alpha`.
     orientation : {"prune_non_causal", "prune_causal"}
         What is pruned.
     max_lag : int
         Lag L needs 3 L + 2 windows: 14 need 44.
-    alpha : float
-        Level.
-    lag : {"bic", "aic"} or int
-        How "corrected" chooses its lag.
-
-    Returns
-    -------
-    LEGCNetDecision
 
     Notes
     -----
@@ -451,89 +446,3 @@ def legcnet_decision(
 
 class UnscoredError(ValueError):
     """A ranking would have to prune weights that have no score."""
-
-
-def rank_scored(
-    scores: Scores, amount: float | int | None, *, within: Masks | None = None, **options: object
-) -> Masks:
-    """`masks_from_scores`, with an error where it would prune a weight whose score is NaN.
-
-    Examples
-    --------
-    >>> scores = {"fc": torch.tensor([0.2, torch.nan, 0.1])}
-    >>> rank_scored(scores, 1)["fc"]
-    tensor([ True,  True, False])
-    """
-    masks = masks_from_scores(scores, amount, nan="keep", within=within, **options)
-    kept, unscored = masks.flat(), torch.cat([s.isnan().flatten() for s in scores.values()])
-    alive = torch.ones_like(kept) if within is None else within.flat(masks.layout)
-    if bool((unscored & alive & ~kept).any()):
-        raise UnscoredError(
-            f"amount must leave the {int((unscored & alive).sum())} weights that have no score; "
-            f"got {amount}."
-        )
-    return masks
-
-
-def legcnet_unstructured(
-    model: nn.Module,
-    amount: float | int | None = None,
-    *,
-    data: Dataset | Pair | None = None,
-    importance_scores: Scores | None = None,
-    scope: str = "global",
-    like: Masks | None = None,
-    floor: float | int = 0,
-    **options: object,
-) -> nn.Module:
-    """Prune `model` in place by LEGCNet, in the manner of `torch.nn.utils.prune`.
-
-    Parameters
-    ----------
-    model : nn.Module
-        At its initial weights; a copy is trained and recorded.
-    amount : float or int, optional
-        Fraction or number of all weights that is pruned then, the lowest scores first. Left out
-        with `scope="like"`; left out otherwise, the causality test's own decision is applied.
-    data : Dataset or (x, y)
-        Needed unless `importance_scores` are given.
-    importance_scores : dict of str to tensor, optional
-        `scores_` of an earlier fit.
-    scope, like, floor
-        As in `masks_from_scores`.
-    **options
-        Those of `LEGCNet`, but `amount`.
-
-    Returns
-    -------
-    nn.Module
-        `model`, with its initial weights, masked.
-
-    Raises
-    ------
-    UnscoredError
-        A ValueError: so much is to be pruned that weights without a score would go too.
-
-    Examples
-    --------
-    >>> x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
-    >>> model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2))
-    >>> data = (x, (x[:, 0] > 0).long())
-    >>> short = Training(epochs=10, batch_size=1, shuffle=False)
-    >>> pruned = legcnet_unstructured(model, 4, data=data, window=30, max_lag=4, training=short)
-    >>> int(sum((layer.weight_mask == 0).sum() for layer in (model[0], model[2])))
-    4
-    """
-    if importance_scores is None:
-        if data is None:
-            raise ValueError("data must be given, or importance_scores; got neither.")
-        legcnet = LEGCNet(**options).fit(model, data)
-        if amount is None and scope != "like":
-            return apply_masks(model, legcnet.masks_)
-        rank = legcnet.masks_at
-    elif options:
-        raise TypeError(f"With importance_scores nothing is fitted; got the options {[*options]}.")
-    else:
-        rank = partial(rank_scored, importance_scores)
-    chosen = {"scope": scope, "like": like, "floor": floor}
-    return apply_masks(model, rank(amount, within=masks_of(model), **chosen))

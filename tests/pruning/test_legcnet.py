@@ -8,7 +8,6 @@ import pytest
 import torch
 from sklearn.base import clone
 from torch import nn
-from torch.nn.utils import prune
 
 from causalprune_lib._random import seeded
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
@@ -19,7 +18,6 @@ from causalprune_lib.pruning.legcnet import (
     LEGCNet,
     UnscoredError,
     legcnet_decision,
-    legcnet_unstructured,
 )
 from causalprune_lib.pruning.masks import apply_masks, masks_of
 from causalprune_lib.pruning.windows import cut_windows, windowed_exponents
@@ -204,40 +202,27 @@ def test_missing_errors_and_missing_weights_are_named():
         LEGCNet(window=30).fit_trajectory(part.trajectory(), error=error)
 
 
-def test_the_entry_prunes_in_the_manner_of_torch():
-    model, data = network(), examples()
-    legcnet = LEGCNet(**QUICK).fit(model, data)
-    before = state(model)
-    pruned = legcnet_unstructured(model, 6, data=data, **QUICK)
-    assert pruned is model
-    assert prune.is_pruned(model)
-    assert torch.equal(model.fc1.weight_orig, before["fc1.weight"])
-    assert masks_of(model) == legcnet.masks_at(6)
-    again = legcnet_unstructured(model, 9, importance_scores=legcnet.scores_)
-    assert masks_of(again) == legcnet.masks_at(9)
-    assert masks_of(legcnet_unstructured(network(), data=data, **QUICK)) == legcnet.masks_
-
-
-def test_the_entry_takes_over_the_counts_of_other_masks():
-    model, data = network(), examples()
-    legcnet = LEGCNet(**QUICK).fit(model, data)
+def test_the_counts_of_other_masks_can_be_taken_over():
+    legcnet = LEGCNet(**QUICK).fit(network(), examples())
     like = legcnet.masks_at(0.5, scope="layer")
-    legcnet_unstructured(model, scope="like", like=like, importance_scores=legcnet.scores_)
-    assert masks_of(model).counts().kept.tolist() == like.counts().kept.tolist()
+    found = legcnet.masks_at(None, scope="like", like=like)
+    assert found.counts().kept.tolist() == like.counts().kept.tolist()
 
 
 def test_pruned_weights_stay_zero_while_a_masked_copy_is_read_again():
     """A second round: masked weights have constant windows, no score, and stay pruned."""
     model, data = network(), examples()
-    legcnet_unstructured(model, 6, data=data, **QUICK)
+    apply_masks(model, LEGCNet(amount=6, **QUICK).fit(model, data).masks_)
     first = masks_of(model)
     again = LEGCNet(**QUICK).fit(model, data)
     gone = ~first.flat()
     assert (again.trajectory_.weights[:, gone.numpy()] == 0).all()
     assert again.decision_.scores[gone].isnan().all()
-    legcnet_unstructured(model, 8, importance_scores=again.scores_)
-    assert masks_of(model) & first == masks_of(model)
-    assert masks_of(model).n_kept == first.n_kept - 2
+    second = again.masks_at(8, within=first)
+    assert second & first == second
+    assert second.n_kept == first.n_kept - 2
+    with pytest.raises(UnscoredError, match=r"leave the \d+ weights that have no score; got 25"):
+        again.masks_at(25)
 
 
 @pytest.mark.parametrize(
@@ -265,11 +250,6 @@ def test_bad_data_are_named():
         LEGCNet().fit(model, (x, y), judged="test")
     with pytest.raises(TypeError, match="training must be a Training; got dict"):
         LEGCNet(training={"lr": 0.1}).fit(model, (x, y))
-    with pytest.raises(ValueError, match="data must be given, or importance_scores"):
-        legcnet_unstructured(model, 3)
-    scores = {"fc1.weight": torch.rand(5, 3)}
-    with pytest.raises(TypeError, match=r"nothing is fitted; got the options .'window'"):
-        legcnet_unstructured(model, 3, importance_scores=scores, window=30)
     with pytest.raises(ValueError, match="x must be finite"):
         LEGCNet().fit(model, (x * torch.nan, y))
     with pytest.raises(ValueError, match=r"judged\[1\]"):

@@ -8,7 +8,13 @@ import pytest
 import torch
 from statsmodels.tsa.stattools import grangercausalitytests
 
-from causalprune_lib.pruning.legcnet import UnscoredError, legcnet_decision, rank_scored
+from causalprune_lib.nets.parameters import ParameterLayout
+from causalprune_lib.pruning.legcnet import LEGCNet, UnscoredError, legcnet_decision
+from causalprune_lib.pruning.masks import Masks
+
+
+def layout_of(n):
+    return ParameterLayout(("fc",), (torch.Size([n]),))
 
 
 def noise(n_windows, n_weights, seed=0):
@@ -131,8 +137,9 @@ def test_too_few_windows_give_an_empty_decision_and_a_ranking_by_the_lags_that_f
 def test_with_fewer_than_five_windows_there_is_no_ranking_either():
     decision = legcnet_decision(*noise(4, 8), max_lag=14)
     assert decision.scores.isnan().all()
+    legcnet = LEGCNet().fit_exponents(*noise(4, 8), layout=layout_of(8))
     with pytest.raises(UnscoredError, match="8 weights that have no score"):
-        rank_scored({"fc": decision.scores}, 1)
+        legcnet.masks_at(1)
 
 
 def test_no_windows_at_all_are_an_empty_decision():
@@ -147,15 +154,16 @@ def test_an_error_that_never_changes_tests_nothing():
     assert set(decision.reason) == {"constant effect"}
 
 
-@pytest.mark.filterwarnings("ignore::causalprune_lib.pruning.select.LayerCollapseWarning")
 def test_a_ranking_prunes_no_weight_without_a_score():
-    scores = {"a": torch.tensor([0.5, torch.nan, 0.1]), "b": torch.tensor([torch.nan, 0.3])}
-    assert rank_scored(scores, 3).flat().tolist() == [False, True, False, True, False]
+    exponents, error = noise(60, 5)
+    exponents[:, [1, 3]] = torch.nan
+    legcnet = LEGCNet(max_lag=4).fit_exponents(exponents, error, layout=layout_of(5))
+    assert legcnet.masks_at(3).flat().tolist() == [False, True, False, True, False]
     with pytest.raises(UnscoredError, match="must leave the 2 weights that have no score; got 4"):
-        rank_scored(scores, 4)
-    # What an earlier round pruned is no longer counted.
-    within = rank_scored(scores, 1)
-    assert rank_scored(scores, 1, within=within, amount_of="remaining").n_kept == 3
+        legcnet.masks_at(4)
+    # What an earlier round pruned needs no score.
+    within = Masks.from_flat(layout_of(5), torch.tensor([True, False, True, True, True]))
+    assert legcnet.masks_at(4, within=within).flat().tolist() == [False, False, False, True, False]
 
 
 @pytest.mark.parametrize(
