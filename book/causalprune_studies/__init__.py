@@ -4,7 +4,16 @@ The names below are for every page; a page finds the rest in its own chapter's f
 """
 
 from causalprune_studies.chapters import all_verdicts, studies_of
-from causalprune_studies.page import show_source
+from causalprune_studies.page import chapter_rows, say, show_source
 from causalprune_studies.tables import compare, measured, published
 
-__all__ = ["all_verdicts", "compare", "measured", "published", "show_source", "studies_of"]
+__all__ = [
+    "all_verdicts",
+    "chapter_rows",
+    "compare",
+    "measured",
+    "published",
+    "say",
+    "show_source",
+    "studies_of",
+]

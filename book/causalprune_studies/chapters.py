@@ -17,7 +17,7 @@ from typing import Any
 
 from causalprune_lib._validation import check_choice
 from causalprune_lib.evidence.verdict import Verdict
-from causalprune_studies.tables import MEASURED, measured
+from causalprune_studies.tables import measured, measured_names
 
 PACKAGE = "causalprune_studies"
 
@@ -68,9 +68,10 @@ def all_verdicts() -> Iterator[tuple[ModuleType, str, Verdict]]:
     >>> chapter.PAGE, claim, verdict.verdict
     ('02-is-sgd-chaotic', 'exponents are positive', 'reproduced')
     """
+    there = measured_names()
     for chapter in chapters():
         for rows, judge in getattr(chapter, "VERDICTS", {}).items():
-            if (MEASURED / f"{rows}.csv").exists():
+            if rows in there:
                 for claim, verdict in _named(chapter, judge)(measured(rows)).items():
                     yield chapter, claim, verdict
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pandas as pd
 
 from causalprune_lib.evidence.statistics import PairedDifference, paired_difference, summarise
@@ -9,6 +11,7 @@ from causalprune_lib.evidence.verdict import Verdict
 
 
 def metric_rows(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of one metric."""
     return rows[rows.metric == metric]
 
 
@@ -19,36 +22,47 @@ def mean_of(frame: pd.DataFrame, value: str = "value") -> pd.Series:
 
 
 def gap_of(
-    frame: pd.DataFrame, between: str, pair_on, *, a: str = "released", b: str = "twin_growth"
+    frame: pd.DataFrame, between: str, pair_on: str | Sequence[str], *, a: str, b: str
 ) -> PairedDifference:
+    """`a` minus `b` over pairs; of the other columns only seed, dataset and value are kept."""
     kept = [c for c in (between, "seed", "dataset", "value") if c in frame]
     return paired_difference(frame[kept], between=between, a=a, b=b, pair_on=pair_on)
 
 
 def from_gap(claim: str, word: str, gap: PairedDifference, control: str, unit: str) -> Verdict:
-    scale = 100 if unit.startswith("points") else 1  # shares are said in points
+    """A verdict on a difference of shares (said in points) or of anything else."""
+    scale = 100 if unit.startswith("points") else 1
     effect, low, high = (scale * x for x in (gap.mean, gap.low, gap.high))
     return Verdict(claim, word, effect, (low, high), gap.n, control, unit)
 
 
 def from_mean(claim: str, word: str, mean: pd.Series, control: str, unit: str) -> Verdict:
+    """A verdict on the mean of shares (said in percent) or of anything else."""
     scale = 100 if unit.startswith("%") else 1
     effect, low, high = (scale * x for x in (mean["mean"], mean.low, mean.high))
     return Verdict(claim, word, effect, (low, high), int(mean.n), control, unit)
 
 
 def grade(full: bool, half: bool) -> str:
+    """The verdict if `full` holds, or only `half` does, or neither."""
     return "reproduced" if full else "partly" if half else "not reproduced"
 
 
+def said(gap: PairedDifference) -> str:
+    """A difference and its interval, for a sentence about a control."""
+    return f"{gap.mean:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}"
+
+
 def said_mean(mean: pd.Series, digits: int = 3) -> str:
+    """A mean and its interval, for a sentence about a control."""
     return f"{mean['mean']:.{digits}f}, {mean.low:.{digits}f} to {mean.high:.{digits}f}"
 
 
-def listed(rates) -> str:
+def listed(rates: Mapping[str, float] | pd.Series) -> str:
+    """Rates by name, in percent."""
     return ", ".join(f"{name} {rate:.0%}" for name, rate in rates.items())
 
 
-def named(criteria: dict[str, str], *found: Verdict) -> dict[str, Verdict]:
+def named(criteria: Mapping[str, str], *found: Verdict) -> dict[str, Verdict]:
     """Verdicts under the names of their criteria, in the same order."""
     return dict(zip(criteria, found, strict=True))

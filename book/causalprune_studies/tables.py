@@ -1,8 +1,7 @@
 """Numbers of the papers, numbers of ours, and the table that puts them side by side.
 
 `published` reads what the two papers print, `measured` reads what `run_grid` wrote, `compare`
-joins them. The statistics over seeds, from `intervals.py` and `pairs.py`, can be imported from
-here too.
+joins them.
 """
 
 from __future__ import annotations
@@ -14,21 +13,17 @@ import pandas as pd
 
 from causalprune_lib._validation import check_choice
 from causalprune_lib.evidence.ledger import read_rows, to_frame
-from causalprune_lib.evidence.statistics import (
-    require_columns,
-)
+from causalprune_lib.evidence.statistics import require_columns
 
-PUBLISHED = Path(__file__).parent / "rows" / "published"
-
-
-MEASURED = Path(__file__).parent / "rows" / "measured"
+ROWS = Path(__file__).parent / "rows"
+PUBLISHED = ROWS / "published"
+MEASURED = ROWS / "measured"
+PACKED = ".csv.gz"
 
 
 def published_index() -> pd.DataFrame:
     """List the published tables: name, paper, table number, caption, source.
 
-    Examples
-    --------
     >>> published_index().name.tolist()[:2]
     ['legcnet_table1', 'legcnet_table2']
     """
@@ -67,19 +62,29 @@ def published(name: str) -> pd.DataFrame:
     return frame.astype({"value": float})
 
 
+def measured_names() -> list[str]:
+    """The names that `measured` knows: whatever was measured at full size."""
+    return sorted(path.name.removesuffix(PACKED) for path in MEASURED.glob(f"[!.]*{PACKED}"))
+
+
 def measured(name: str) -> pd.DataFrame:
-    """Read a results file that ships with the library, as `run_grid` returned it.
+    """Read the committed rows of a study, as `run_grid` returned them.
 
     Raises
     ------
     ValueError
         For an unknown name, with the nearest one and the names there are; for a damaged file.
+
+    Examples
+    --------
+    >>> measured("what-a-network-can-lose").profile.unique().tolist()
+    ['full']
     """
-    names = sorted(path.stem for path in MEASURED.glob("*.csv"))
+    names = measured_names()
     if not names:
-        raise ValueError(f"name must be a file in evidence/measured, which is empty; got {name!r}.")
+        raise ValueError(f"name must be one of the measured rows; there are none; got {name!r}.")
     check_choice("name", name, names)
-    return to_frame(read_rows(MEASURED / f"{name}.csv", name="the measured file"))
+    return to_frame(read_rows(MEASURED / f"{name}{PACKED}", name="the measured file"))
 
 
 def compare(
@@ -112,7 +117,6 @@ def compare(
 
     Examples
     --------
-    >>> import pandas as pd
     >>> paper = pd.DataFrame({"row": ["cancer", "vowel"], "value": [0.87, 0.75]})
     >>> ours = pd.DataFrame({"row": ["cancer"], "n": 5, "mean": 0.86, "low": 0.84, "high": 0.88})
     >>> compare(paper, ours, on=["row"])[["row", "difference", "inside", "n"]].round(2)
@@ -124,7 +128,7 @@ def compare(
     require_columns("published", published, [*on, "value"])
     require_columns("measured", measured, [*on, "n", "mean", "low", "high"])
     for name, frame in (("published", published), ("measured", measured)):
-        repeated = frame[frame.duplicated(on, keep=False)]
+        repeated = frame[frame.duplicated(on)]
         if len(repeated):
             cell = repeated.iloc[0][on].to_dict()
             raise ValueError(f"{name} must name each cell of {on} once; got {cell} twice.")
@@ -136,9 +140,10 @@ def compare(
             f"published and measured must share cells of {on}; got none in common, for example "
             f"{left.iloc[0][on].to_dict()} and {right.iloc[0][on].to_dict()}."
         )
-    joined["n"] = joined.n.fillna(0).astype(int)
-    joined["difference"] = joined.measured - joined.published
-    joined["difference_low"] = joined.low - joined.published
-    joined["difference_high"] = joined.high - joined.published
-    joined["inside"] = joined.published.between(joined.low, joined.high)
-    return joined
+    return joined.assign(
+        n=joined.n.fillna(0).astype(int),
+        difference=joined.measured - joined.published,
+        difference_low=joined.low - joined.published,
+        difference_high=joined.high - joined.published,
+        inside=joined.published.between(joined.low, joined.high),
+    )

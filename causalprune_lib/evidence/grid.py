@@ -1,14 +1,13 @@
 """Running many specs over many seeds, so that no figure rests on one lucky run.
 
 A spec is a frozen dataclass that says everything a run depends on but the seed. `run_grid` runs
-each spec with each seed and writes what it measured, one row per (spec, seed, metric), with the
-code, versions and machine that gave it. Killed and started again, it does only what is missing.
+each spec with each seed, a cell, and writes what it measured: one row per (spec, seed, metric),
+with the code, versions and machine that gave it. Killed and started again, it does what is missing.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import enum
 import hashlib
 import json
 import numbers
@@ -31,223 +30,7 @@ from tqdm import tqdm
 
 from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.evidence.ledger import RESERVED, Ledger, Row, to_frame
-from causalprune_lib.evidence.provenance import (
-    code_provenance,
-    device_used,
-    machine_provenance,
-)
-
-# ---- cells: One cell of a grid: a frozen spec and a seed, its identity, and what running it give
-
-
-class Point:
-    """Metrics measured at one place inside a cell, such as one amount of pruning.
-
-    A cell that trains once and evaluates at ten amounts gives ten points. The coordinates become
-    columns of the result, beside the fields of the spec.
-
-    Parameters
-    ----------
-    metrics : Mapping of str to float
-        What was measured there. NaN stands for "not estimable".
-    **coordinates : str, int, float or bool
-        Where: `method="magnitude", amount=0.9`.
-
-    Examples
-    --------
-    >>> Point({"accuracy": 0.93}, method="magnitude", amount=0.9)
-    Point({'accuracy': 0.93}, method='magnitude', amount=0.9)
-    """
-
-    def __init__(self, metrics: Mapping[str, float], /, **coordinates: str | float | bool) -> None:
-        self.metrics = metrics
-        self.coordinates = coordinates
-
-    def __repr__(self) -> str:
-        where = "".join(f", {name}={value!r}" for name, value in self.coordinates.items())
-        return f"Point({self.metrics!r}{where})"
-
-
-def canonical(value: Any) -> Any:
-    """Rewrite a field's value with JSON's own kinds, so that equal values give equal text.
-
-    Tuples and lists become lists, sets are sorted, nested dataclasses become dictionaries with
-    their class name, and a whole number is written alike whether it is an int or a float.
-
-    Raises
-    ------
-    TypeError
-        For anything else (a tensor, a function, an open file): it has no stable text.
-
-    Examples
-    --------
-    >>> canonical({"amounts": (0.5, 1.0), "method": "random"})
-    {'amounts': [0.5, 1], 'method': 'random'}
-    """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"__class__": type(value).__name__, **fields_of(value)}
-    if isinstance(value, enum.Enum):
-        return value.name
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: canonical(value[key]) for key in sorted(value)}
-    if isinstance(value, list | tuple):
-        return [canonical(item) for item in value]
-    if isinstance(value, set | frozenset):
-        return sorted((canonical(item) for item in value), key=json.dumps)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    raise TypeError(f"must be made of numbers, strings and tuples of them; got {value!r}")
-
-
-def fields_of(spec: Any) -> dict[str, Any]:
-    """Names and canonical values of the fields of a dataclass, in their order."""
-    values = {}
-    for field in dataclasses.fields(spec):
-        try:
-            values[field.name] = canonical(getattr(spec, field.name))
-        except TypeError as problem:
-            raise TypeError(f"field {field.name!r} of {type(spec).__name__} {problem}.") from None
-    return values
-
-
-def check_spec(spec: Any) -> None:
-    """Raise unless `spec` is a frozen dataclass with a `run` method and names that are free."""
-    kind = type(spec).__name__
-    is_instance = dataclasses.is_dataclass(spec) and not isinstance(spec, type)
-    if not is_instance or not spec.__dataclass_params__.frozen:
-        raise TypeError(
-            f"each spec must be an instance of a class under @dataclass(frozen=True); got {spec!r}."
-        )
-    if not callable(getattr(spec, "run", None)):
-        raise TypeError(f"each spec must have a method run(seed); got {kind} without one.")
-    taken = sorted(RESERVED & {field.name for field in dataclasses.fields(spec)})
-    if taken:
-        raise TypeError(f"fields of {kind} must not be named {taken}: result columns use them.")
-    fields_of(spec)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A spec and a seed."""
-
-    spec: Any
-    seed: int
-
-    def __post_init__(self) -> None:
-        check_spec(self.spec)
-        object.__setattr__(self, "seed", check_int("seed", self.seed, minimum=0))
-
-    @property
-    def key(self) -> str:
-        """Sixteen hexadecimal digits that name this cell in every file and every run."""
-        text = json.dumps([type(self.spec).__name__, fields_of(self.spec), self.seed])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def run(self, *, threads: int | None = None) -> list[dict[str, str]]:
-        """Run the spec and return its rows, every value as text; one row named "error" if it fails.
-
-        Python's, NumPy's and torch's global generators are seeded with the cell's seed and put
-        back afterwards, so that dropout, say, gives the same numbers in whatever order cells run.
-        """
-        started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        begun = time.perf_counter()
-        error = ""
-        with _threads(threads), _seeded(self.seed), device_used() as seen:
-            used = torch.get_num_threads()
-            try:
-                rows = list(self._rows(self.spec.run(self.seed)))
-            except Exception as problem:  # recorded in full view: the grid goes on without it
-                error = " ".join(f"{type(problem).__name__}: {problem}".split())[:500]
-                rows = [{"metric": "error", "value": ""}]
-        common = {
-            "spec": type(self.spec).__name__,
-            **{name: _text(value) for name, value in fields_of(self.spec).items()},
-            "seed": str(self.seed),
-            "error": error,
-            "seconds": repr(round(time.perf_counter() - begun, 4)),
-            "started": started,
-            **seen,
-            "threads": str(used),
-            **machine_provenance(),
-            "cell": self.key,
-        }
-        return [common | row for row in rows]
-
-    def _rows(self, result: Any) -> Iterator[dict[str, str]]:
-        points = [Point(result)] if isinstance(result, Mapping) else result
-        if isinstance(points, str) or not hasattr(points, "__iter__"):
-            raise TypeError(f"run must return a mapping or an iterable of Point; got {points!r}")
-        taken = RESERVED | {field.name for field in dataclasses.fields(self.spec)}
-        seen: set[tuple] = set()
-        for point in points:
-            if not isinstance(point, Point) or not isinstance(point.metrics, Mapping):
-                raise TypeError(f"run must give Point({{metric: number}}, ...); got {point!r}")
-            clash = sorted(taken & set(point.coordinates))
-            if clash:
-                raise ValueError(f"coordinates must not be named {clash}: columns use these names")
-            where = {name: _text(canonical(at)) for name, at in point.coordinates.items()}
-            for metric, value in point.metrics.items():
-                row = {**where, "metric": _metric(metric), "value": _number(metric, value)}
-                place = (metric, *sorted(where.items()))
-                if place in seen:
-                    raise ValueError(f"run gave metric {metric!r} twice at {where or 'one cell'}")
-                seen.add(place)
-                yield row
-        if not seen:
-            raise ValueError("run must give at least one metric; got none")
-
-
-def _metric(name: Any) -> str:
-    if not isinstance(name, str) or not name or name == "error":
-        raise TypeError(f'a metric must be named by a string other than "error"; got {name!r}')
-    return name
-
-
-def _number(metric: str, value: Any) -> str:
-    if isinstance(value, torch.Tensor) and value.numel() == 1:
-        value = value.item()
-    if not isinstance(value, numbers.Real | np.bool_):
-        raise TypeError(f"metric {metric!r} must be a number; got {value!r}")
-    number = float(value)
-    return "" if number != number else repr(number)
-
-
-def _text(value: Any) -> str:
-    if value is None or value != value:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if count is None else count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    plain, array = random.getstate(), np.random.get_state()
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices=gpus):
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(plain)
-            np.random.set_state(array)
-
-
-# ---- experiments: Running many specs over many seeds, so that no figure rests on one lucky run.
+from causalprune_lib.evidence.provenance import code_provenance, device_used, machine_provenance
 
 
 def run_grid(
@@ -270,30 +53,28 @@ def run_grid(
         `Point({metric: number}, **coordinates)`, one per place where something was measured.
         Fields hold numbers, strings, and tuples, mappings or dataclasses of them.
     seeds : iterable of int
-        The repetitions. Seeds are the rows that intervals are computed over.
+        The repetitions, over which intervals are computed.
     out : path or None
-        The CSV file to write and to resume from. None keeps the rows in memory only.
+        The CSV file to write and to resume from; compressed if its name ends in `.gz`.
     n_jobs : int
         Workers at a time; -1 is one per processor.
     backend : str or None
-        The joblib backend: "loky" (processes), "threading", or any registered one, such as
-        "dask" on a cluster. None takes the one set by `joblib.parallel_config`.
+        The joblib backend: "loky" (processes), "threading", or any registered one; None takes the
+        one set by `joblib.parallel_config`. Threads share the global generators: with several at a
+        time, specs that draw from those are not repeatable.
     threads : int, optional
-        torch threads inside each cell. None means 1 with several workers, unchanged with one.
-        Sums depend on it in the last digits: name it where `n_jobs` must not matter to the bit.
-    progress : bool
-        Show a bar with the number of failures.
-    retry_errors : bool
-        Run again the cells whose recorded result is an error.
+        torch threads inside each cell, on which the last digits of sums depend. None means 1 with
+        several workers, unchanged with one.
+    progress, retry_errors : bool
+        Show a bar with the number of failures; run again the cells whose result is an error.
 
     Returns
     -------
     DataFrame
         Columns: `spec` (class name), the fields, the coordinates, `seed`, `metric`, `value`,
-        `error`, `seconds` (of the whole cell), `started` (UTC), `device`, `threads`, `cpu`,
-        `platform`, `python`, `torch`, `numpy`, `causalprune_lib`, `commit`, `dirty`, `cell`. Rows
-        stand in the order of `specs`, then `seeds`. A failed cell is one row with metric "error",
-        value NaN, and the exception in `error`; a warning counts them.
+        `error`, `seconds` (of the whole cell), `started` (UTC), machine, versions, `commit`,
+        `dirty`, `cell`. Rows stand in the order of `specs`, then `seeds`. A failed cell is one row
+        with metric "error", value NaN, and the exception in `error`; a warning counts them.
 
     Raises
     ------
@@ -307,66 +88,67 @@ def run_grid(
     -----
     The file is replaced as a whole when a cell ends, so a reader or a `kill -9` never meets half
     of one. A cell is known by the name of its class, its fields and its seed: if you change what
-    `run` does, change a field too (`version: int = 2`), or choose another file. A new field makes
-    new cells, even with a default.
+    `run` does, change a field too (`version: int = 2`). The global generators of Python, NumPy and
+    torch are seeded for each cell and put back, so dropout, say, does not depend on the order.
 
     Examples
     --------
-    One cell trains once and is evaluated at many places: yield a `Point` for each.
-
-    >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
     ... class PruneCurve:
-    ...     dataset: str = "digits"
     ...     amounts: tuple[float, ...] = (0.5, 0.9)
-    ...     profile: str = "quick"
     ...
     ...     def run(self, seed):
     ...         dense = 0.97 - 0.001 * seed  # here a network would be trained, once
-    ...         for method, harm in {"magnitude": 0.1, "random": 0.5}.items():
-    ...             for amount in self.amounts:
-    ...                 accuracy = dense - harm * amount
-    ...                 yield Point({"accuracy": accuracy}, method=method, amount=amount)
+    ...         for amount in self.amounts:
+    ...             yield Point({"accuracy": dense - 0.1 * amount}, amount=amount)
     >>> frame = run_grid([PruneCurve()], seeds=range(3), out=None, progress=False)
-    >>> len(frame)  # 3 seeds, 2 methods, 2 amounts
-    12
-    >>> frame[["method", "amount", "seed", "metric", "value"]].head(2)
-          method  amount  seed    metric  value
-    0  magnitude     0.5     0  accuracy   0.92
-    1  magnitude     0.9     0  accuracy   0.88
+    >>> frame[["amount", "seed", "metric", "value"]].head(2)
+       amount  seed    metric  value
+    0     0.5     0  accuracy   0.92
+    1     0.9     0  accuracy   0.88
     """
-    cells = _grid(specs, seeds)
+    cells = _cells(specs, seeds)
     n_jobs = -1 if n_jobs == -1 else check_int("n_jobs", n_jobs)
     if backend is not None:
         check_choice("backend", backend, sorted({*BACKENDS, *EXTERNAL_BACKENDS} - {"sequential"}))
     if threads is not None or n_jobs != 1:
         threads = check_int("threads", 1 if threads is None else threads)
     ledger = Ledger(None if out is None else Path(out))
-    todo = {
-        key: cell
+    todo = [
+        cell
         for key, cell in cells.items()
         if key not in ledger.cells or (retry_errors and ledger.failed(key))
-    }
+    ]
     if todo:
         ledger.save(order=cells)  # a forbidden folder shows itself before the work, not after
-    code = code_provenance()
-    failures = 0
-    finished = _results(todo, n_jobs=n_jobs, backend=backend, threads=threads)
-    done = len(cells) - len(todo)
+    code, failures, done = code_provenance(), 0, len(cells) - len(todo)
     with (
-        closing(finished),
+        closing(_run(todo, n_jobs=n_jobs, backend=backend, threads=threads)) as finished,
         tqdm(total=len(cells), initial=done, unit="cell", disable=not progress) as bar,
     ):
-        for key, rows in finished:
+        for rows in finished:
+            key = rows[0]["cell"]
             ledger.record(key, [row | code for row in rows], order=cells)
             failures += ledger.failed(key)
             bar.set_postfix(failed=failures, refresh=False)
             bar.update()
-    _warn_of_failures(ledger, list(cells))
-    return _frame(ledger, cells)
+    errors = [ledger.cells[key][0]["error"] for key in cells if ledger.failed(key)]
+    if errors:
+        warnings.warn(
+            f"{len(errors)} of {len(cells)} cells hold an error instead of a result; the first: "
+            f"{errors[0]}. retry_errors=True runs them again.",
+            stacklevel=2,
+        )
+    rows = []
+    for key, cell in cells.items():
+        fields = dict.fromkeys(fields_of(cell.spec), "")  # and no empty column of other specs
+        rows += [
+            fields | {name: row[name] for name in row if row[name]} for row in ledger.cells[key]
+        ]
+    return to_frame(rows)
 
 
-def _grid(specs: Iterable[Any], seeds: Iterable[int]) -> dict[str, Cell]:
+def _cells(specs: Iterable[Any], seeds: Iterable[int]) -> dict[str, Cell]:
     """All cells by key, in order; raises on a spec or seed that is unfit or given twice."""
     for name, values in (("specs", specs), ("seeds", seeds)):
         if isinstance(values, str) or not isinstance(values, Iterable):
@@ -384,40 +166,176 @@ def _grid(specs: Iterable[Any], seeds: Iterable[int]) -> dict[str, Cell]:
     return cells
 
 
-def _results(
-    todo: dict[str, Cell], *, n_jobs: int, backend: str | None, threads: int | None
-) -> Iterator[tuple[str, list[Row]]]:
-    """Run the cells and yield (key, rows) as each one ends."""
-    if not todo:
+def _run(
+    cells: list[Cell], *, n_jobs: int, backend: str | None, threads: int | None
+) -> Iterator[list[Row]]:
+    """Run the cells and yield the rows of each as it ends."""
+    if not cells:
         return
     before = torch.get_num_threads()
     pool = Parallel(n_jobs=n_jobs, backend=backend, batch_size=1, return_as="generator_unordered")
     try:
-        yield from pool(delayed(_run_cell)(key, cell, threads) for key, cell in todo.items())
+        yield from pool(delayed(cell.run)(threads=threads) for cell in cells)
     finally:
         torch.set_num_threads(before)  # workers that are threads of this process share the setting
 
 
-def _run_cell(key: str, cell: Cell, threads: int | None) -> tuple[str, list[Row]]:
-    return key, cell.run(threads=threads)
+class Point:
+    """Metrics measured at one place inside a cell, such as one amount of pruning.
+
+    NaN stands for "not estimable". The coordinates (numbers or text) become columns of the result.
+
+    >>> Point({"accuracy": 0.93}, method="magnitude", amount=0.9)
+    Point({'accuracy': 0.93}, method='magnitude', amount=0.9)
+    """
+
+    def __init__(self, metrics: Mapping[str, float], /, **coordinates: str | float | bool) -> None:
+        self.metrics = metrics
+        self.coordinates = coordinates
+
+    def __repr__(self) -> str:
+        where = "".join(f", {name}={value!r}" for name, value in self.coordinates.items())
+        return f"Point({self.metrics!r}{where})"
 
 
-def _frame(ledger: Ledger, cells: dict[str, Cell]) -> pd.DataFrame:
-    """The rows of the cells in order, without the empty columns of other specs in the file."""
-    rows = []
-    for key, cell in cells.items():
-        fields = dict.fromkeys(fields_of(cell.spec), "")
-        for row in ledger.cells[key]:
-            filled = {name: text for name, text in row.items() if text}
-            rows.append(fields | filled)
-    return to_frame(rows)
+@dataclass(frozen=True)
+class Cell:
+    """A spec, which must be frozen, have `run` and leave the names of the columns, and a seed."""
+
+    spec: Any
+    seed: int
+
+    def __post_init__(self) -> None:
+        spec, kind = self.spec, type(self.spec).__name__
+        options = getattr(spec, "__dataclass_params__", None)
+        if isinstance(spec, type) or options is None or not options.frozen:
+            raise TypeError(
+                f"each spec must be an instance under @dataclass(frozen=True); got {spec!r}."
+            )
+        if not callable(getattr(spec, "run", None)):
+            raise TypeError(f"each spec must have a method run(seed); got {kind} without one.")
+        taken = sorted(RESERVED & fields_of(spec).keys())
+        if taken:
+            raise TypeError(f"fields of {kind} must not be named {taken}: result columns use them.")
+        object.__setattr__(self, "seed", check_int("seed", self.seed, minimum=0))
+
+    @property
+    def key(self) -> str:
+        """Sixteen hexadecimal digits that name this cell in every file and every run."""
+        text = json.dumps([type(self.spec).__name__, fields_of(self.spec), self.seed])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def run(self, *, threads: int | None = None) -> list[Row]:
+        """Run the spec and return its rows, or one row named "error" if it fails."""
+        started, begun = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), time.perf_counter()
+        error = ""
+        with _seeded(self.seed, threads), device_used() as seen:
+            used = torch.get_num_threads()
+            try:
+                rows = list(self._rows(self.spec.run(self.seed)))
+            except Exception as problem:  # recorded in full view: the grid goes on without it
+                error = " ".join(f"{type(problem).__name__}: {problem}".split())[:500]
+                rows = [{"metric": "error", "value": ""}]
+        common = {
+            "spec": type(self.spec).__name__,
+            **{name: _text(value) for name, value in fields_of(self.spec).items()},
+            "seed": str(self.seed),
+            "error": error,
+            "seconds": repr(round(time.perf_counter() - begun, 4)),
+            "started": started,
+            **seen,
+            "threads": str(used),
+            **machine_provenance(),
+            "cell": self.key,
+        }
+        return [common | row for row in rows]
+
+    def _rows(self, result: Any) -> Iterator[Row]:
+        """Where, metric and value, as text, of everything that `run` returned."""
+        found = [Point(result)] if isinstance(result, Mapping) else result
+        if isinstance(found, str) or not hasattr(found, "__iter__"):
+            raise TypeError(f"run must return a mapping or an iterable of Point; got {found!r}")
+        taken = RESERVED | fields_of(self.spec).keys()
+        seen: set[tuple] = set()
+        for point in found:
+            if not isinstance(point, Point) or not isinstance(point.metrics, Mapping):
+                raise TypeError(f"run must give Point({{metric: number}}, ...); got {point!r}")
+            clash = sorted(taken & point.coordinates.keys())
+            if clash:
+                raise ValueError(f"coordinates must not be named {clash}: columns use these names")
+            where = {name: _text(canonical(at)) for name, at in point.coordinates.items()}
+            for metric, value in point.metrics.items():
+                if not isinstance(metric, str) or metric in ("", "error"):
+                    raise TypeError(f'metrics must be named, and not "error"; got {metric!r}')
+                if isinstance(value, torch.Tensor) and value.numel() == 1:
+                    value = value.item()
+                if not isinstance(value, numbers.Real | np.bool_):
+                    raise TypeError(f"metric {metric!r} must be a number; got {value!r}")
+                place = (metric, *sorted(where.items()))
+                if place in seen:
+                    raise ValueError(f"run gave metric {metric!r} twice at {where or 'one cell'}")
+                seen.add(place)
+                text = "" if value != value else repr(float(value))  # reads back to the last bit
+                yield {**where, "metric": metric, "value": text}
+        if not seen:
+            raise ValueError("run must give at least one metric; got none")
 
 
-def _warn_of_failures(ledger: Ledger, cells: list[str]) -> None:
-    errors = [ledger.cells[key][0]["error"] for key in cells if ledger.failed(key)]
-    if errors:
-        warnings.warn(
-            f"{len(errors)} of {len(cells)} cells hold an error instead of a result; the first: "
-            f"{errors[0]}. retry_errors=True runs them again.",
-            stacklevel=3,
-        )
+@contextmanager
+def _seeded(seed: int, threads: int | None) -> Iterator[None]:
+    """Seed the global generators and set torch's threads; put both back at the end."""
+    plain, array, before = random.getstate(), np.random.get_state(), torch.get_num_threads()
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=gpus):
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        torch.set_num_threads(before if threads is None else threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+            random.setstate(plain)
+            np.random.set_state(array)
+
+
+def fields_of(spec: Any) -> dict[str, Any]:
+    """Names and canonical values of the fields of a dataclass, in their order."""
+    values = {}
+    for field in dataclasses.fields(spec):
+        try:
+            values[field.name] = canonical(getattr(spec, field.name))
+        except TypeError as problem:
+            raise TypeError(f"field {field.name!r} of {type(spec).__name__} {problem}.") from None
+    return values
+
+
+def canonical(value: Any) -> Any:
+    """Rewrite a field's value with JSON's own kinds, so that equal values give equal text.
+
+    Tuples become lists, nested dataclasses dictionaries with their class name, and a whole number
+    is the same as int and as float. Anything else (a tensor, a set, a function) is a TypeError.
+
+    >>> canonical({"amounts": (0.5, 1.0), "method": "random"})
+    {'amounts': [0.5, 1], 'method': 'random'}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {"__class__": type(value).__name__, **fields_of(value)}
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: canonical(value[key]) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise TypeError(f"must be made of numbers, strings and tuples of them; got {value!r}")
+
+
+def _text(value: Any) -> str:
+    """A canonical value as text; empty for None and NaN."""
+    if value is None or value != value:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,8 @@
-"""Comparing two methods seed by seed, because what two runs share cancels in their difference."""
+"""Means over seeds and differences between methods, with the intervals that say how sure they are.
+
+Intervals are Student's. Two methods that were run from the same seeds are compared pair by pair,
+because what both runs of a pair share, such as an easy network, cancels in their difference.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +14,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from causalprune_lib._validation import check_choice, check_int
+from causalprune_lib._validation import check_choice
 
-# ---- intervals: Means over seeds, with the interval that says how well each is known.
+# Sums of some thousand terms may differ by this share on another processor, and be equal.
+ROUNDING = 4096 * np.finfo(float).eps
 
 
 def summarise(
-    frame: pd.DataFrame,
-    by: str | Sequence[str],
-    *,
-    value: str = "value",
-    level: float = 0.95,
-    method: str = "t",
-    seed: int = 0,
-    resamples: int = 2000,
+    frame: pd.DataFrame, by: str | Sequence[str], *, value: str = "value", level: float = 0.95
 ) -> pd.DataFrame:
     r"""Mean, median and interval of the mean over seeds, for each group.
 
-    For n values with mean m and standard deviation s (divisor n - 1) the t interval is
+    For n values with mean m and standard deviation s (divisor n - 1) the interval is
 
     .. math:: m \pm t_{n-1,\,(1+\mathrm{level})/2}\; s / \sqrt{n}.
 
@@ -40,13 +38,7 @@ def summarise(
     value : str
         The column to summarise.
     level : float
-        How often such an interval should hold the true mean, between 0 and 1.
-    method : {"t", "bootstrap"}
-        "t" is exact for normal values. "bootstrap" takes quantiles of the means of resampled
-        seeds. It assumes no shape, but is too narrow for few seeds: at five, an interval of
-        level 0.95 holds the mean of normal values about 85% of the time.
-    seed, resamples : int
-        For the bootstrap.
+        How often such an interval holds the true mean of normal values, between 0 and 1.
 
     Returns
     -------
@@ -57,8 +49,7 @@ def summarise(
     Raises
     ------
     ValueError
-        If a group mixes metrics or holds a seed twice: then `by` lacks a column, and the interval
-        would count one run as two.
+        If a group mixes metrics or holds a seed twice: then `by` lacks a column.
 
     Examples
     --------
@@ -72,28 +63,21 @@ def summarise(
     if not by:
         raise ValueError("by must name at least one column; got none.")
     require_columns("frame", frame, [*by, value])
-    check_choice("method", method, ["t", "bootstrap"])
-    check_level(level)
-    check_groups(frame, by, once=[*by, "seed"])
-    generator = np.random.default_rng(check_int("seed", seed, minimum=0))
-    resamples = check_int("resamples", resamples)
+    _check_groups(frame, by, once=[*by, "seed"])
     rows = []
     for key, group in frame.groupby(by, sort=False, dropna=False):
-        present = group[value].dropna().to_numpy(dtype=float)
-        if method == "t":
-            low, high = t_interval(present, level)
-        else:
-            low, high = bootstrap_interval(present, level, generator, resamples)
-        mean, median = (
-            (present.mean(), np.median(present)) if len(present) else (math.nan, math.nan)
-        )
-        missing = len(group) - len(present)
-        rows.append((*key, len(present), missing, mean, median, low, high))
+        present = group[value].dropna().to_numpy(dtype=float)  # (n,)
+        n, mean, median = len(present), math.nan, math.nan
+        if n:
+            mean, median = present.mean(), np.median(present)
+        rows.append((*key, n, len(group) - n, mean, median, *t_interval(present, level)))
     return pd.DataFrame(rows, columns=[*by, "n", "missing", "mean", "median", "low", "high"])
 
 
 def t_interval(values: np.ndarray, level: float) -> tuple[float, float]:
     """Student's interval of the mean of `values` (n,); NaN below two values."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1); got {level!r}.")
     n = len(values)
     if n < 2:
         return math.nan, math.nan
@@ -101,91 +85,22 @@ def t_interval(values: np.ndarray, level: float) -> tuple[float, float]:
     return float(values.mean() - half), float(values.mean() + half)
 
 
-def bootstrap_interval(
-    values: np.ndarray, level: float, generator: np.random.Generator, resamples: int
-) -> tuple[float, float]:
-    """Quantiles of the means of resampled `values` (n,); NaN below two values."""
-    n = len(values)
-    if n < 2:
-        return math.nan, math.nan
-    means = values[generator.integers(n, size=(resamples, n))].mean(axis=1)  # (resamples,)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def require_columns(name: str, frame: pd.DataFrame, needed: Sequence[str]) -> None:
-    """Raise unless `frame` has the columns `needed`."""
-    if not isinstance(frame, pd.DataFrame):
-        raise TypeError(f"{name} must be a DataFrame; got {type(frame).__name__}.")
-    for column in needed:
-        check_choice(f"the columns of {name}: each", column, list(frame.columns))
-
-
-def check_level(level: float) -> None:
-    """Raise unless `level` lies strictly between 0 and 1."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1); got {level!r}.")
-
-
-def check_groups(frame: pd.DataFrame, by: list[str], *, once: list[str]) -> None:
-    """Raise if rows of one group differ in metric, or if two rows agree in the columns `once`."""
-    if "metric" in frame and "metric" not in by:
-        metrics = frame.metric.unique().tolist()
-        if len(metrics) > 1:
-            raise ValueError(
-                f"frame must hold one metric, or `by` name the column metric; got {metrics}."
-            )
-    if not set(once) <= set(frame.columns):
-        return
-    if frame.duplicated(once).any():
-        _, same = max(frame.groupby(once, sort=False, dropna=False), key=lambda item: len(item[1]))
-        differing = [column for column in same if same[column].nunique(dropna=False) > 1]
-        raise ValueError(
-            f"frame must hold one row for each {once}; got {len(same)} rows for "
-            f"{same.iloc[0][once].to_dict()}, which differ in {differing}. Group by the column "
-            "that tells them apart, choose one of its values, or average them first."
-        )
-
-
-# ---- pairs: Comparing two methods seed by seed, because what two runs share cancels in their dif
-
-
 @dataclass(frozen=True)
 class PairedDifference:
-    """How much `a` exceeds `b`, over pairs that share a seed.
-
-    Attributes
-    ----------
-    a, b : object
-        The two sides.
-    n : int
-        Pairs.
-    mean : float
-        Mean of a - b.
-    low, high : float
-        t interval of the mean; NaN for a single pair.
-    p : float
-        Of the paired t-test of no difference; NaN for a single pair or for equal differences.
-    wins, ties, losses : int
-        Pairs in which `a` is above, at, below `b`.
-    unpaired : int
-        Rows left out: without a partner, or with NaN on either side.
-    level : float
-        Of the interval.
-    """
+    """How much `a` exceeds `b`, over pairs that share a seed."""
 
     a: object
     b: object
-    n: int
-    mean: float
-    low: float
+    n: int  # pairs
+    mean: float  # of a - b
+    low: float  # of its t interval; NaN for a single pair
     high: float
-    p: float
-    wins: int
+    p: float  # of the paired t-test of no difference; NaN for a single pair or equal differences
+    wins: int  # pairs in which a is above b
     ties: int
     losses: int
-    unpaired: int
-    level: float
+    unpaired: int  # rows left out: without a partner, or with NaN on either side
+    level: float  # of the interval
 
     @property
     def improvement(self) -> float:
@@ -204,9 +119,6 @@ def paired_difference(
     level: float = 0.95,
 ) -> PairedDifference:
     """Difference `a` minus `b` over pairs that share a seed, with its interval.
-
-    Two methods run from the same seed share their network and data, so much of the spread between
-    seeds cancels in the difference: pairs see smaller effects than two separate intervals do.
 
     Parameters
     ----------
@@ -240,7 +152,6 @@ def paired_difference(
     """
     pair_on = [pair_on] if isinstance(pair_on, str) else list(pair_on)
     require_columns("frame", frame, [between, *pair_on, value])
-    check_level(level)
     for name, side in (("a", a), ("b", b)):
         if not frame[between].eq(side).any():
             known = sorted(frame[between].dropna().unique().tolist(), key=str)
@@ -248,10 +159,16 @@ def paired_difference(
                 f"{name} must be a value of column {between!r}, {known}; got {side!r}."
             )
     frame = frame[frame[between].isin([a, b])]
-    check_groups(frame, [between, *pair_on], once=[between, *pair_on])
-    sides = frame.pivot(index=pair_on, columns=between, values=value).reindex(columns=[a, b])
-    gaps = (sides[a] - sides[b]).dropna().to_numpy(dtype=float)  # (pairs,)
-    n, wins, losses = len(gaps), int((gaps > 0).sum()), int((gaps < 0).sum())
+    _check_groups(frame, [between, *pair_on], once=[between, *pair_on])
+    sides = frame.pivot(index=pair_on, columns=between, values=value)
+    sides = sides[[a, b]].to_numpy(dtype=float)  # (pairs, 2)
+    sides = sides[~np.isnan(sides[:, 0] - sides[:, 1])]  # (n, 2)
+    gaps, n = sides[:, 0] - sides[:, 1], len(sides)  # (n,)
+    wins, losses = int((gaps > 0).sum()), int((gaps < 0).sum())
+    spread = gaps.std(ddof=1) if n > 1 else 0.0
+    p = math.nan
+    if n > 1 and spread > ROUNDING * np.abs(sides).max():  # else all differences are the same
+        p = float(2 * stats.t.sf(abs(gaps.mean()) / spread * n**0.5, n - 1))
     low, high = t_interval(gaps, level)
     return PairedDifference(
         a=a,
@@ -260,7 +177,7 @@ def paired_difference(
         mean=float(gaps.mean()) if n else math.nan,
         low=low,
         high=high,
-        p=_paired_p(gaps),
+        p=p,
         wins=wins,
         ties=n - wins - losses,
         losses=losses,
@@ -269,10 +186,25 @@ def paired_difference(
     )
 
 
-def _paired_p(gaps: np.ndarray) -> float:
-    """Two-sided p-value of Student's test that the mean of `gaps` (n,) is zero."""
-    n = len(gaps)
-    spread = gaps.std(ddof=1) if n > 1 else 0.0
-    if n < 2 or spread <= 1e-12 * abs(gaps).max():  # equal up to rounding
-        return math.nan
-    return float(2 * stats.t.sf(abs(gaps.mean()) / spread * n**0.5, n - 1))
+def require_columns(name: str, frame: pd.DataFrame, needed: Sequence[str]) -> None:
+    """Raise unless `frame` has the columns `needed`."""
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"{name} must be a DataFrame; got {type(frame).__name__}.")
+    for column in needed:
+        check_choice(f"the columns of {name}: each", column, list(frame.columns))
+
+
+def _check_groups(frame: pd.DataFrame, by: list[str], *, once: list[str]) -> None:
+    """Raise if rows of one group differ in metric, or if two rows agree in the columns `once`."""
+    if "metric" in frame and "metric" not in by and frame.metric.nunique(dropna=False) > 1:
+        found = frame.metric.unique().tolist()
+        raise ValueError(f"frame must hold one metric, or `by` the column metric; got {found}.")
+    if not set(once) <= set(frame.columns) or not frame.duplicated(once).any():
+        return
+    _, same = max(frame.groupby(once, sort=False, dropna=False), key=lambda item: len(item[1]))
+    differing = [column for column in same if same[column].nunique(dropna=False) > 1]
+    raise ValueError(
+        f"frame must hold one row for each {once}; got {len(same)} rows for "
+        f"{same.iloc[0][once].to_dict()}, which differ in {differing}. Group by the column "
+        "that tells them apart, choose one of its values, or average them first."
+    )

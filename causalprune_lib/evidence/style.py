@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
@@ -20,25 +20,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-
-
 BLACK, ORANGE, SKY = "#000000", "#E69F00", "#56B4E9"
-
-
 GREY = "#595959"
-
-
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, BLACK, ORANGE, SKY)  # the first five: 3:1 on white
-
-
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-
-
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 3)))
-
-
 SAME_EVERYWHERE = {"magnitude": 0, "random": 1, "causal": 2, "inverse": 3, "dense": 4}
-
 
 STYLE = MappingProxyType(
     {
@@ -73,11 +60,7 @@ STYLE = MappingProxyType(
 
 
 class use_style:
-    """Set the book's figure style, for good or for one block.
-
-    Examples
-    --------
-    In a notebook, once at the top: `use_style()`. For one block:
+    """Set the book's figure style: for good by `use_style()`, or for one block.
 
     >>> import matplotlib
     >>> before = matplotlib.rcParams["font.size"]
@@ -98,32 +81,28 @@ class use_style:
     def __enter__(self) -> use_style:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         mpl.rcParams.update(self._before)
 
 
 def line_styles(names: Iterable[Any]) -> dict[Any, dict[str, Any]]:
     """Colour, marker and dashes for each name; the usual methods look the same in every figure.
 
-    Examples
-    --------
     >>> line_styles(["random", "magnitude"])["random"]["color"]
     '#D55E00'
     """
     names = list(names)
-    places = {name: SAME_EVERYWHERE[name] for name in names if name in SAME_EVERYWHERE}
-    free = (place for place in count() if place not in set(places.values()))
-    return {name: _line(places[name] if name in places else next(free)) for name in names}
-
-
-def _line(place: int) -> dict[str, Any]:
-    return {
-        "color": PALETTE[place % len(PALETTE)],
-        "marker": MARKERS[place % len(MARKERS)],
-        "linestyle": DASHES[place % len(DASHES)],
-    }
+    taken = {SAME_EVERYWHERE[name] for name in names if name in SAME_EVERYWHERE}
+    free = (place for place in count() if place not in taken)
+    looks = {}
+    for name in names:
+        place = SAME_EVERYWHERE[name] if name in SAME_EVERYWHERE else next(free)
+        looks[name] = {
+            "color": PALETTE[place % len(PALETTE)],
+            "marker": MARKERS[place % len(MARKERS)],
+            "linestyle": DASHES[place % len(DASHES)],
+        }
+    return looks
 
 
 @contextmanager
@@ -143,29 +122,10 @@ def percent() -> FuncFormatter:
 
 def legend_above(ax: Axes) -> None:
     """A legend over the plot, where it hides no data; none for a single nameless line."""
-    handles, labels = ax.get_legend_handles_labels()
+    labels = ax.get_legend_handles_labels()[1]
     if labels:
-        columns = 3 if max(map(len, labels)) <= 14 else 2
-        ax.legend(
-            handles,
-            labels,
-            loc="lower left",
-            bbox_to_anchor=(0, 1.02),
-            ncols=columns,
-            borderaxespad=0,
-        )
-
-
-def reverse_log_percent(ax: Axes) -> None:
-    """A logarithmic x axis from all weights to few, marked 100, 50, 20, 10, 5, ... percent."""
-    ax.set_xscale("log")
-    ax.invert_xaxis()
-    marks = [
-        step * 10.0**power for power in range(-6, 1) for step in (1, 2, 5) if power or step == 1
-    ]
-    ax.xaxis.set_major_locator(FixedLocator(marks))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(percent())
+        across = 3 if max(map(len, labels)) <= 14 else 2
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1.02), ncols=across, borderaxespad=0)
 
 
 def log_percent_with_zero(ax: Axes, values: np.ndarray) -> None:

@@ -7,7 +7,7 @@ nothing. `require_full` holds that line, and `Verdict.from_pairs` cannot get rou
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,11 +16,7 @@ from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.evidence.statistics import paired_difference, require_columns
 
 VERDICTS = ("reproduced", "partly", "not reproduced", "not tested here")
-
-
 NEEDED = ("commit", "dirty", "causalprune_lib", "torch", "numpy", "python", "device", "cpu")
-
-
 NEEDED += ("seconds", "started", "seed")
 
 
@@ -28,16 +24,9 @@ def require_full(frame: pd.DataFrame) -> pd.DataFrame:
     """Return `frame` if a verdict may rest on it; raise otherwise.
 
     Every row must be a result (no recorded error) of profile "full", from a commit with nothing
-    changed since, with versions, device, seconds, start and seed.
+    changed since, with versions, device, seconds, start and seed. A ValueError says which rule is
+    broken, by how many rows, and shows the first.
 
-    Raises
-    ------
-    ValueError
-        Says which rule is broken, by how many rows, and shows the first.
-
-    Examples
-    --------
-    >>> import pandas as pd
     >>> require_full(pd.DataFrame({"profile": ["quick"], "value": [0.9]}))
     Traceback (most recent call last):
         ...
@@ -46,48 +35,27 @@ def require_full(frame: pd.DataFrame) -> pd.DataFrame:
     require_columns("frame", frame, [])
     if frame.empty:
         raise ValueError("frame must hold at least one row; got none.")
-    _every_row(frame, "profile", 'have profile "full"', lambda column: column.eq("full"))
+
+    def check(name: str, rule: str, holds: Callable[[pd.Series], pd.Series]) -> None:
+        column = frame.get(name, pd.Series(math.nan, index=frame.index, dtype=object))
+        broken = ~holds(column).astype(bool)
+        if broken.any():
+            raise ValueError(
+                f"frame must {rule} in every row; got {int(broken.sum())} of {len(frame)} rows "
+                f"otherwise: {column[broken].iloc[0]!r}."
+            )
+
+    check("profile", 'have profile "full"', lambda column: column.eq("full"))
     for name in NEEDED:
-        _every_row(frame, name, f"say {name}", lambda column: column.notna() & column.ne(""))
-    clean = frame.dirty.astype(str).str.lower()
-    _every_row(frame, "dirty", 'have dirty "False"', lambda _: clean.eq("false"))
-    if "error" in frame:
-        _every_row(frame, "error", "be without error", lambda e: e.isna() | e.eq(""))
+        check(name, f"say {name}", lambda column: column.notna() & column.ne(""))
+    check("dirty", 'have dirty "False"', lambda column: column.astype(str).str.lower().eq("false"))
+    check("error", "be without error", lambda column: column.isna() | column.eq(""))
     return frame
-
-
-def _every_row(frame: pd.DataFrame, name: str, rule: str, holds) -> None:
-    column = frame.get(name, pd.Series(math.nan, index=frame.index, dtype=object))
-    broken = ~holds(column).astype(bool)
-    if broken.any():
-        raise ValueError(
-            f"frame must {rule} in every row; got {int(broken.sum())} of {len(frame)} rows "
-            f"otherwise: {column[broken].iloc[0]!r}."
-        )
 
 
 @dataclass(frozen=True)
 class Verdict:
     """One claim, what was found, and the control that would have exposed it.
-
-    Attributes
-    ----------
-    claim : str
-        The claim in one sentence, with where the paper makes it.
-    verdict : {"reproduced", "partly", "not reproduced", "not tested here"}
-        What was found.
-    effect : float or None
-        The size of the effect, in `unit`. None only for "not tested here".
-    interval : (float, float) or None
-        Its interval.
-    n_seeds : int
-        How many seeds the interval is over.
-    control : str
-        The comparison that would have exposed the claim if it were false.
-    unit : str
-        Of the effect and interval.
-    level : float
-        Of the interval.
 
     Examples
     --------
@@ -106,14 +74,14 @@ class Verdict:
     - Control: random masks with the same count in every layer.
     """
 
-    claim: str
-    verdict: str
-    effect: float | None
+    claim: str  # in one sentence, with where the paper makes it
+    verdict: str  # one of VERDICTS
+    effect: float | None  # in `unit`; None only for "not tested here"
     interval: tuple[float, float] | None
-    n_seeds: int
-    control: str
+    n_seeds: int  # how many seeds the interval is over
+    control: str  # the comparison that would have exposed the claim if it were false
     unit: str = ""
-    level: float = 0.95
+    level: float = 0.95  # of the interval
 
     def __post_init__(self) -> None:
         check_choice("verdict", self.verdict, VERDICTS)
@@ -154,10 +122,7 @@ class Verdict:
     ) -> Verdict:
         """Draw the effect `a` minus `b`, its interval and the seeds from full rows of one metric.
 
-        Raises
-        ------
-        ValueError
-            If `frame` does not pass `require_full`, or a row has no partner.
+        A ValueError tells if `frame` does not pass `require_full`, or a row has no partner.
         """
         found = paired_difference(
             require_full(frame), between=between, a=a, b=b, pair_on=pair_on, level=level

@@ -48,7 +48,9 @@ def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     reading = mean_of(released.reset_index())
     tangent, described = (mean_of(metric_rows(weights, m)) for m in ("exponent", "described"))
     growth = metric_rows(weights, "growth_median").value.median()
-    gap = gap_of(weights[weights.metric.isin(["released", "twin_growth"])], "metric", PAIR)
+    sides = ("released", "twin_growth")
+    both = weights[weights.metric.isin(sides)]
+    gap = gap_of(both, "metric", PAIR, a=sides[0], b=sides[1])
     halves = halves_by_order(rows)
     late = {order: mean_of(part, "late") for order, part in halves.groupby("order")}
     means = halves.groupby("order")[["late", "early"]].mean()

@@ -31,6 +31,7 @@ from causalprune_lib.pruning.legcnet import LEGCNetDecision
 from causalprune_lib.pruning.masks import Masks
 from causalprune_lib.pruning.select import masks_from_scores
 from causalprune_studies.ch05_legcnet.contest import Outcome
+from causalprune_studies.judge import grade
 from causalprune_studies.paper_networks.deep import DeepRun, upper_layers_only
 from causalprune_studies.paper_networks.mnist import (
     MNIST_SETTINGS,
@@ -374,7 +375,7 @@ def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     found = {
         "MNIST: keeps accuracy": (
             "LEGCNet-FT keeps the dense network's accuracy on MNIST (table 1).",
-            _grade(dense.low > -MARGIN, dense.mean > -MARGIN),
+            grade(dense.low > -MARGIN, dense.mean > -MARGIN),
             dense,
             "random masks with the same counts in every layer; FT minus those: "
             f"{random.mean:+.4f} ({random.low:+.4f} to {random.high:+.4f})",
@@ -382,14 +383,14 @@ def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
         ),
         "MNIST: beats random masks": (
             "LEGCNet-FT is better than random pruning on MNIST (table 3).",
-            _grade(random.low > 0, random.mean > 0),
+            grade(random.low > 0, random.mean > 0),
             random,
             "the random masks themselves, five for each seed",
             "of accuracy, FT minus random",
         ),
         "MNIST: causes are the network's own": (
             "The Granger test tells the weights that cause this network's error (section 3).",
-            _grade(own, shuffled.low > 0),
+            grade(own, shuffled.low > 0),
             other,
             "exponents of another network; against the network's own, shuffled in time: "
             f"{shuffled.mean:+.4f} ({shuffled.low:+.4f} to {shuffled.high:+.4f})",
@@ -419,7 +420,3 @@ def _printed(name: str) -> dict[str, float]:
     table, *columns = PUBLISHED[name]
     row = published(table).query("row == 'mnist'").set_index("column").value
     return {metric: float(row[c]) for metric, c in zip(METRICS, columns, strict=True) if c}
-
-
-def _grade(full: bool, half: bool) -> str:
-    return "reproduced" if full else "partly" if half else "not reproduced"

@@ -22,6 +22,7 @@ from causalprune_studies.ch05_legcnet.tables import (
     setting_names,
     study,
 )
+from causalprune_studies.judge import grade, said
 from causalprune_studies.paper_networks.masks import published_trial
 from causalprune_studies.paper_networks.settings import LEGCNET_SETTINGS
 from causalprune_studies.tables import published
@@ -287,16 +288,6 @@ def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
 def _of(rows: pd.DataFrame, metric: str, masks: list[str], variant: str | None) -> pd.DataFrame:
     chosen = rows[(rows.metric == metric) & rows["mask"].isin(masks)]
     return chosen if variant is None else chosen[chosen.variant == variant]
-
-
-def grade(full: bool, half: bool) -> str:
-    """The verdict if `full` holds, or only `half` does, or neither."""
-    return "reproduced" if full else "partly" if half else "not reproduced"
-
-
-def said(gap: PairedDifference) -> str:
-    """A difference and its interval, for a sentence."""
-    return f"{gap.mean:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}"
 
 
 # ---- further_verdicts: Verdicts of the further LEGCNet studies: settings, placebos, scaling, twi

@@ -12,7 +12,6 @@ from itertools import pairwise
 
 import pandas as pd
 
-from causalprune_lib.evidence.statistics import PairedDifference
 from causalprune_lib.evidence.verdict import Verdict, require_full
 from causalprune_studies.ch08_causal_pruning.tables import (
     PAIR,
@@ -26,6 +25,7 @@ from causalprune_studies.ch08_causal_pruning.tables import (
     with_columns,
     without_empty_layers,
 )
+from causalprune_studies.judge import grade, said
 
 # ---- criteria: The claims of the chapter "Causal pruning", and what decides each of them.
 
@@ -123,11 +123,11 @@ def _beats_magnitude(rows: pd.DataFrame) -> Verdict:
     gaps = [difference(fair, "causal", b) for b in same]
     return _verdict(
         "beats magnitude",
-        _grade(own.low > 0 and all(gap.low > 0 for gap in gaps), own.low > 0),
+        grade(own.low > 0 and all(gap.low > 0 for gap in gaps), own.low > 0),
         overall,
         ("causal", "magnitude"),
-        f"at causal's counts per layer, magnitude ({_said(gaps[0])}) and random weights "
-        f"({_said(gaps[1])}), causal minus control",
+        f"at causal's counts per layer, magnitude ({said(gaps[0])}) and random weights "
+        f"({said(gaps[1])}), causal minus control",
         "of accuracy, mean of 80, 90, 95 and 98% pruned",
     )
 
@@ -143,11 +143,11 @@ def _phase_shift(rows: pd.DataFrame) -> Verdict:
     there = difference(there, "causal", "magnitude")
     return _verdict(
         "phase shift",
-        _grade(more.low > 0 and control.low > 0 and there.mean >= 0, more.low > 0),
+        grade(more.low > 0 and control.low > 0 and there.mean >= 0, more.low > 0),
         drop,
         ("causal", "magnitude"),
-        f"random weights at causal's counts fall too (causal minus random {_said(control)}); at "
-        f"95% causal minus magnitude is {_said(there)}",
+        f"random weights at causal's counts fall too (causal minus random {said(control)}); at "
+        f"95% causal minus magnitude is {said(there)}",
         "of accuracy, loss from 95% to 98% pruned, causal minus magnitude",
     )
 
@@ -161,11 +161,11 @@ def _finds_causes(rows: pd.DataFrame) -> Verdict:
     moved = difference(at, "causal", "movement at causal")
     return _verdict(
         "finds the causes",
-        _grade(all(gap.low > 0 for gap in gaps), gaps[1].low > 0),
+        grade(all(gap.low > 0 for gap in gaps), gaps[1].low > 0),
         fair,
         ("causal", "shuffled loss at causal"),
         f"the same steps with the changes of the loss in another order (above), random weights "
-        f"({_said(gaps[1])}) and, at 95%, movement alone ({_said(moved)}), at the same counts",
+        f"({said(gaps[1])}) and, at 95%, movement alone ({said(moved)}), at the same counts",
         "of accuracy, causal minus shuffled",
     )
 
@@ -178,10 +178,10 @@ def _gains(rows: pd.DataFrame) -> Verdict:
     random = difference(at, "random at causal", "dense")
     return _verdict(
         "gains by pruning",
-        _grade(gap.low > 0, gap.low <= 0 <= gap.high),
+        grade(gap.low > 0, gap.low <= 0 <= gap.high),
         at,
         ("causal", "dense"),
-        f"random weights at the same counts minus dense: {_said(random)}",
+        f"random weights at the same counts minus dense: {said(random)}",
         "of accuracy at 95% pruned, causal minus dense",
     )
 
@@ -197,11 +197,11 @@ def _overlap(rows: pd.DataFrame) -> Verdict:
     agreement = found[found.method == "agreement"].value.mean()
     return _verdict(
         "masks overlap",
-        _grade(gap.low > 0 and agreement >= FAIR, gap.low > 0),
+        grade(gap.low > 0 and agreement >= FAIR, gap.low > 0),
         found,
         ("both_pruned", "expected_by_layer"),
         f"independent masks with the same counts per layer (above), and with the same amounts "
-        f"({_said(plain)}); chance-corrected agreement {agreement:.2f}",
+        f"({said(plain)}); chance-corrected agreement {agreement:.2f}",
         "of the weights are pruned by both beyond chance, mean of four equal amounts",
     )
 
@@ -212,13 +212,13 @@ def _iterated(rows: pd.DataFrame) -> Verdict:
     others = ("magnitude", "random at causal", "shuffled loss")
     last = complete(last, "causal", *others)
     gaps = {b: difference(last, "causal", b) for b in others}
-    said = ", ".join(f"{b} ({_said(gaps[b])})" for b in others[1:])
+    controls = ", ".join(f"{b} ({said(gaps[b])})" for b in others[1:])
     return _verdict(
         "beats magnitude, iterated",
-        _grade(all(gap.low > 0 for gap in gaps.values()), gaps["magnitude"].low > 0),
+        grade(all(gap.low > 0 for gap in gaps.values()), gaps["magnitude"].low > 0),
         last,
         ("causal", "magnitude"),
-        f"causal minus {said}, at the same amount",
+        f"causal minus {controls}, at the same amount",
         "of accuracy at 95.99% pruned",
     )
 
@@ -235,10 +235,10 @@ def _robust(rows: pd.DataFrame) -> Verdict:
     close = [abs(gap.mean) < BAND for gap in gaps]
     return _verdict(
         "robust to N_iter and N_prune",
-        _grade(all(inside), any(inside) or all(close)),
+        grade(all(inside), any(inside) or all(close)),
         short,
         (10, 1),
-        f"N_prune 5 minus 2, after ten iterations: {_said(by_prune)}",
+        f"N_prune 5 minus 2, after ten iterations: {said(by_prune)}",
         "of accuracy, ten iterations minus one",
     )
 
@@ -253,7 +253,7 @@ def _l1(rows: pd.DataFrame) -> Verdict:
     said = ", ".join(f"{alpha:g}: {means[alpha]:.1%}" for alpha in ALPHAS)
     return _verdict(
         "L1_coeff decides the amount",
-        _grade(all(gap.low > 0 for gap in gaps), all(gap.mean > 0 for gap in gaps)),
+        grade(all(gap.low > 0 for gap in gaps), all(gap.mean > 0 for gap in gaps)),
         last,
         (ALPHAS[-1], ALPHAS[0]),
         f"each step of L1_coeff by itself; pruned after ten iterations at {said}",
@@ -290,11 +290,3 @@ def _verdict(
         control=f"{control}. A seed is one network: {where}",
         unit=unit,
     )
-
-
-def _grade(full: bool, half: bool) -> str:
-    return "reproduced" if full else "partly" if half else "not reproduced"
-
-
-def _said(gap: PairedDifference) -> str:
-    return f"{gap.mean:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}"

@@ -28,6 +28,7 @@ from causalprune_studies.ch09_flat_minima.tables import (
     rank_agreement,
     ratios,
 )
+from causalprune_studies.judge import grade
 
 CLAIMS = {
     "as flat as the original": "Causal pruning improves the top eigenvalues, or leaves them as in "
@@ -95,7 +96,7 @@ def _as_flat(rows: pd.DataFrame) -> Verdict:
     passed = [gap.high < MARGIN for gap in (end, equal)]
     return _verdict(
         "as flat as the original",
-        _grade(all(passed), any(passed)),
+        grade(all(passed), any(passed)),
         end,
         f"the ratio at equal training loss is {_times(equal)}; random weights at causal's counts, "
         f"at the end, {_times(random)}",
@@ -114,7 +115,7 @@ def _flatter(rows: pd.DataFrame) -> Verdict:
     reproduced = all(gap.high < 0 for gap in (*end.values(), *equal.values()))
     return _verdict(
         "flatter than magnitude",
-        _grade(reproduced, end["magnitude"].high < 0 or everything.high < 0),
+        grade(reproduced, end["magnitude"].high < 0 or everything.high < 0),
         end["magnitude"],
         f"the top eigenvalue of the causal network in units of that of {said}; with the pruned "
         f"weights among the variables, of magnitude at the end: {_times(everything)}",
@@ -128,7 +129,7 @@ def _landscape(rows: pd.DataFrame) -> Verdict:
     said = "; ".join(f"{b}: {_times(plane[b])} and {_times(shaken[b])}" for b in OTHERS)
     return _verdict(
         "flatter landscape",
-        _grade(
+        grade(
             all(gap.high < 0 for gap in (*plane.values(), *shaken.values())),
             plane["magnitude"].high < 0,
         ),
@@ -152,7 +153,7 @@ def _accuracy(rows: pd.DataFrame) -> Verdict:
     mean, low, high = means["top eigenvalue"]
     return Verdict(
         CLAIMS["flatness explains accuracy"],
-        _grade(all(above) and any(gap.low > 0 for gap in gaps), any(above)),
+        grade(all(above) and any(gap.low > 0 for gap in gaps), any(above)),
         float(mean),
         (low, high),
         len(ranks.drop_duplicates(PAIR)),
@@ -174,10 +175,6 @@ def _verdict(name: str, word: str, gap: PairedDifference, control: str, unit: st
         f"{control}. A seed is one dense network",
         unit,
     )
-
-
-def _grade(full: bool, half: bool) -> str:
-    return "reproduced" if full else "partly" if half else "not reproduced"
 
 
 def _times(gap: PairedDifference) -> str:
