@@ -7,7 +7,7 @@ dashes, so that no reader depends on colour. Nothing changes until `use_style` i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -120,12 +121,21 @@ def percent() -> FuncFormatter:
     return FuncFormatter(lambda fraction, _: f"{round(100 * fraction, 9):g}")
 
 
-def legend_above(ax: Axes) -> None:
-    """A legend over the plot, where it hides no data; none for a single nameless line."""
-    labels = ax.get_legend_handles_labels()[1]
-    if labels:
-        across = 3 if max(map(len, labels)) <= 14 else 2
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1.02), ncols=across, borderaxespad=0)
+def legend_above(ax: Axes, handles: Sequence[Artist] | None = None, *, right: bool = False) -> None:
+    """A legend over the plot, where it hides no data; none for a single nameless line.
+
+    From the left end of the axes, or up to their `right` end, where names at the left leave room.
+    """
+    handles = ax.get_legend_handles_labels()[0] if handles is None else handles
+    if handles:
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        ax.legend(
+            handles=handles,
+            loc="lower right" if right else "lower left",
+            bbox_to_anchor=(float(right), 1.02),
+            ncols=3 if longest <= 14 else 2,
+            borderaxespad=0,
+        )
 
 
 def log_percent_with_zero(ax: Axes, values: np.ndarray) -> None:

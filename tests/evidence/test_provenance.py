@@ -13,7 +13,8 @@ from causalprune_lib.evidence import provenance
 def checkout(tmp_path):
     """A small git checkout laid out like the package."""
     package = tmp_path / "causalprune_lib"
-    (package / "evidence" / "measured").mkdir(parents=True)
+    for folder in ("evidence", "rows"):
+        (package / folder).mkdir(parents=True)
     (package / "evidence" / "provenance.py").write_text("")
 
     def git(*arguments):
@@ -32,13 +33,16 @@ def test_a_clean_checkout_gives_its_commit(checkout):
     assert provenance._git_state(package) == (git("rev-parse", "HEAD"), "False")
 
 
-def test_results_written_inside_the_checkout_do_not_make_it_dirty(checkout):
+@pytest.mark.parametrize(
+    "name", ["rows/a.csv", "rows/a.csv.gz", "rows/.a.csv.gz.part.x.csv.gz", "../a.csv.gz"]
+)
+def test_results_written_inside_the_checkout_do_not_make_it_dirty(name, checkout):
     package, _ = checkout
-    (package / "evidence" / "measured" / "chapter1.csv").write_text("a\n1\n")
+    (package / name).write_text("a\n1\n")
     assert provenance._git_state(package)[1] == "False"
 
 
-@pytest.mark.parametrize("name", ["evidence/provenance.py", "evidence/new.py", "../book.md"])
+@pytest.mark.parametrize("name", ["evidence/provenance.py", "evidence/new.py", "../a.gz"])
 def test_a_changed_or_new_file_makes_it_dirty(checkout, name):
     package, _ = checkout
     (package / name).write_text("changed")

@@ -85,7 +85,8 @@ def plot_curves(
         if ax is not axes[-1, 0]:
             ax.set_xlabel("")
         title = (titles or {}).get(name, str(name))
-        ax.text(0.01, 0.02, title, transform=ax.transAxes, fontweight="bold", va="bottom")
+        words = {"fontweight": "bold", "fontsize": 12, "va": "bottom"}
+        ax.text(0.01, 0.02, title, transform=ax.transAxes, **words)
     return axes[:, 0]
 
 

@@ -1,0 +1,152 @@
+"""run_grid stopped and started again: nothing is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from causalprune_lib.evidence.grid import Point
+from causalprune_lib.evidence.ledger import read_rows, to_frame
+
+
+def test_finished_cells_are_not_run_again_and_new_ones_are_added(grid, square, tmp_path):
+    log, out = tmp_path / "log", tmp_path / "out.csv.gz"
+    first = grid([square(log=str(log))], [0, 1], out=out)
+    both = grid([square(log=str(log))], [0, 1, 2], out=out)
+    assert log.read_text().split() == ["0", "1", "2"]
+    pd.testing.assert_frame_equal(both[both.seed < 2].reset_index(drop=True), first)
+    other = grid([square(log=str(log), scale=7)], [0], out=out)
+    assert set(other.scale) == {7}  # the caller sees the cells asked for
+    assert set(pd.read_csv(out).scale) == {2, 7}  # the file keeps them all
+
+
+def test_two_kinds_of_spec_share_a_file_and_do_not_mix(grid, square, tmp_path):
+    @dataclass(frozen=True)
+    class Curve:
+        subset: int | None = None
+
+        def run(self, seed):
+            return [Point({"accuracy": 0.5}, amount=amount) for amount in (0.1, 0.2)]
+
+    out, varying = tmp_path / "out.csv", ["seconds", "started"]
+    grid([Curve()], [0], out=out)
+    grid([square()], [0, 1], out=out)
+    again = grid([Curve()], [0], out=out)
+    assert {"subset", "amount"} <= set(again)  # a field stays a column when it is None everywhere
+    assert not {"log", "scale"} & set(again)
+    alone = grid([Curve()], [0], out=None)
+    pd.testing.assert_frame_equal(again.drop(columns=varying), alone.drop(columns=varying))
+    assert {"subset", "amount", "log", "scale"} <= set(pd.read_csv(out))
+
+
+def test_a_failed_cell_is_a_recorded_error_and_is_not_silently_retried(grid, square, tmp_path):
+    log, out = tmp_path / "log", tmp_path / "out.csv"
+    spec = square(log=str(log), fail_on=1)
+    with pytest.warns(UserWarning, match=r"1 of 3 cells .* ZeroDivisionError: no square today"):
+        frame = grid([spec], [0, 1, 2], out=out)
+    [bad] = frame[frame.seed == 1].to_dict("records")
+    assert bad["metric"] == "error"
+    assert np.isnan(bad["value"])
+    assert bad["error"] == "ZeroDivisionError: no square today"
+    assert len(frame) == 2 + 1 + 2
+    with pytest.warns(UserWarning, match="1 of 3"):
+        grid([spec], [0, 1, 2], out=out)
+    assert log.read_text().split() == ["0", "1", "2"]
+    with pytest.warns(UserWarning, match="1 of 3"):
+        grid([spec], [0, 1, 2], out=out, retry_errors=True)
+    assert log.read_text().split() == ["0", "1", "2", "1"]
+
+
+def test_an_error_that_is_gone_is_replaced_by_the_result(grid, tmp_path):
+    flag, out = tmp_path / "flag", tmp_path / "out.csv"
+
+    @dataclass(frozen=True)
+    class Needs:
+        path: str
+
+        def run(self, seed):
+            return {"length": len(Path(self.path).read_text())}
+
+    with pytest.warns(UserWarning, match="FileNotFoundError"):
+        grid([Needs(str(flag))], [0], out=out)
+    flag.write_text("four")
+    frame = grid([Needs(str(flag))], [0], out=out, retry_errors=True)
+    assert list(frame.value) == [4]
+    assert list(pd.read_csv(out).metric) == ["length"]
+
+
+def test_rows_added_by_another_process_meanwhile_are_kept(grid, square, tmp_path):
+    out = tmp_path / "out.csv.gz"
+
+    @dataclass(frozen=True)
+    class Nested:
+        def run(self, seed):
+            grid([square()], [seed], out=out)
+            return {"a": 1.0}
+
+    grid([Nested()], [0, 1], out=out)
+    assert sorted(pd.read_csv(out).spec.unique()) == ["Nested", "Square"]
+    assert len(pd.read_csv(out)) == 2 + 4
+
+
+SCRIPT = """
+    import sys, time
+    from dataclasses import dataclass
+    from causalprune_lib.evidence.grid import run_grid
+
+    @dataclass(frozen=True)
+    class Slow:
+        def run(self, seed):
+            with open(sys.argv[2], "a") as log:
+                log.write(f"{seed}\\n")
+            time.sleep(0.1)
+            return {"double": 2 * seed, "half": seed / 2}
+
+    if __name__ == "__main__":
+        workers = {"n_jobs": int(sys.argv[3]), "backend": "threading"}  # at hand at once
+        run_grid([Slow()], range(12), out=sys.argv[1], progress=False, **workers)
+"""
+
+
+@pytest.mark.parametrize(("name", "n_jobs"), [("grid.csv", 1), ("grid.csv.gz", 2)])
+def test_kill_9_and_a_new_start_do_only_what_is_missing(name, n_jobs, grid, tmp_path, monkeypatch):
+    script, out = tmp_path / "grid.py", tmp_path / name
+    script.write_text(textwrap.dedent(SCRIPT))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(
+        [sys.executable, script, out, tmp_path / "first", str(n_jobs)],
+        env=environment,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not out.exists() or len(read_rows(out)) < 2 * 3:
+        assert process.poll() is None, "the grid ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    with suppress(ProcessLookupError):  # its orphaned workers would wait five minutes for work
+        os.killpg(process.pid, signal.SIGKILL)
+    kept = to_frame(read_rows(out))  # readable, with whole cells only
+    assert 3 <= kept.seed.nunique() < 12
+    assert (kept.groupby("seed").size() == 2).all()
+    assert set(kept.seed) <= set(map(int, (tmp_path / "first").read_text().split()))
+
+    monkeypatch.setattr(sys, "argv", ["", str(out), str(tmp_path / "second")])
+    final = grid([runpy.run_path(str(script))["Slow"]()], range(12), out=out)
+    missing = sorted(set(range(12)) - set(kept.seed))
+    assert list(map(int, (tmp_path / "second").read_text().split())) == missing
+    assert list(final[final.metric == "double"].value) == [2 * seed for seed in range(12)]
+    pd.testing.assert_frame_equal(final[final.seed.isin(kept.seed)].reset_index(drop=True), kept)
