@@ -22,7 +22,7 @@ from .glance import STATUS_MARK, at_a_glance, status_table, under_title
 from .layout import PROFILES, BuildError, Layout
 from .pairs import MARK, notebook_of
 
-NOT_PAGES = ("pipeline", "__pycache__")
+NOT_PAGES = ("pipeline", "causalprune_studies", "__pycache__")
 PLOTLY = "application/vnd.plotly.v1+json"
 PAGE_METADATA = ("kernelspec", "language_info")
 

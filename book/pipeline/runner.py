@@ -51,7 +51,7 @@ def current_keys(layout: Layout, notebooks: list[Chapter], plan: Plan) -> dict[s
     shared = shared_part(layout, plan.profile)
     for chapter in notebooks:
         chapter.check_parameters(plan.arguments())
-    return {c.name: key_of(c, plan.arguments(), shared) for c in notebooks}
+    return {c.name: key_of(layout, c, plan.arguments(), shared) for c in notebooks}
 
 
 def stale(layout: Layout, notebooks: list[Chapter], plan: Plan) -> list[Chapter]:

@@ -1,15 +1,11 @@
-"""What a build looks for in finished pages, and what a notebook's key stands for."""
+"""What a build looks for in finished pages, and what it writes into them."""
 
 from __future__ import annotations
 
 import pytest
-from pipeline import keys
 from pipeline.assemble import link
-from pipeline.chapters import read_chapters
 from pipeline.checks import check_site
 from pipeline.glance import memory, minutes, under_title
-from pipeline.layout import Layout
-from tiny_book import make_tiny_book
 
 
 @pytest.mark.parametrize(
@@ -39,34 +35,6 @@ def test_sound_elements_are_left_alone(tmp_path):
         '<a href="page.html#here">here</a><a href="#top">top</a><script>let x = 1</script>'
     )
     assert check_site(tmp_path) == []
-
-
-def test_a_key_knows_whether_there_is_a_mirror_but_not_where(tmp_path, monkeypatch):
-    layout = Layout.of(make_tiny_book(tmp_path / "tiny"))
-    chapter = next(c for c in read_chapters(layout) if c.is_notebook)
-    found = {}
-    for place in ("", "one", "two"):
-        if place:
-            (tmp_path / place / "hub").mkdir(parents=True)
-        monkeypatch.setenv("CAUSALPRUNE_DATA", place and str(tmp_path / place))
-        shared = keys.shared_part(layout, "quick")
-        assert str(tmp_path) not in repr(shared)
-        found[place] = keys.key_of(chapter, {"profile": "quick"}, shared)
-    assert found["one"] == found["two"] != found[""]
-
-
-@pytest.mark.parametrize(
-    ("part", "value"),
-    [("versions", {"torch": "0"}), ("device", "a GPU"), ("evidence", "x"), ("profile", "full")],
-)
-def test_a_key_changes_with_everything_that_changes_outputs(tmp_path, part, value):
-    layout = Layout.of(make_tiny_book(tmp_path / "tiny"))
-    chapter = next(c for c in read_chapters(layout) if c.is_notebook)
-    shared = keys.shared_part(layout, "quick")
-    assert shared[part] != value
-    before = keys.key_of(chapter, {}, shared)
-    assert keys.key_of(chapter, {}, shared | {part: value}) != before
-    assert keys.key_of(chapter, {"count": 4}, shared) != before
 
 
 def test_links_between_pages_follow_notebooks():
