@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from causalprune_lib.evidence.grid import run_grid
 from causalprune_lib.evidence.statistics import summarise
 from causalprune_studies import tables
-from causalprune_studies.tables import compare, measured, published
+from causalprune_studies.tables import compare, measured, measured_names, published
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,14 @@ def test_unknown_names_get_the_nearest_one():
 
 def test_measured_reads_what_run_grid_returned(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "MEASURED", tmp_path)
-    with pytest.raises(ValueError, match="empty; got 'trials'"):
+    with pytest.raises(ValueError, match="there are none; got 'trials'"):
         measured("trials")
-    frame = run_grid([Trial("a")], range(2), out=tmp_path / "trials.csv", progress=False)
+    frame = run_grid([Trial("a")], range(2), out=tmp_path / "trials.csv.gz", progress=False)
     pd.testing.assert_frame_equal(measured("trials"), frame)
     with pytest.raises(ValueError, match="Did you mean 'trials'"):
         measured("trial")
-    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "other.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n"))
+    (tmp_path / ".trials.csv.gz.part.x.csv.gz").write_bytes(b"of a killed process")
+    assert measured_names() == ["other", "trials"]
     with pytest.raises(ValueError, match=r"the measured file .* missing"):
         measured("other")

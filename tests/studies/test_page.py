@@ -1,0 +1,76 @@
+"""What the helpers of the pages say and show."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+import causalprune_studies as book
+from causalprune_lib.evidence.statistics import PairedDifference, paired_difference
+from causalprune_studies import page
+
+
+def gap(mean, low, high):
+    return PairedDifference("a", "b", 3, mean, low, high, 0.5, 1, 1, 1, 0, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "unit", "said"),
+    [
+        ((0.0123, -0.0003, 0.0249), "", "+0.012 (−0.000 to +0.025)"),
+        ((0.0123, -0.0003, 0.0249), "points", "+1.2 points (−0.0 to +2.5)"),
+        ((0.5, 0.45, 0.55), "% of the weights", "+50.0 % of the weights (+45.0 to +55.0)"),
+        ((-123.4, -150, -96.8), "epochs", "−123 epochs (−150 to −97)"),
+        ((1e-9, 0.5e-9, 1.5e-9), "nats", "+1.00e−09 nats (+5.00e−10 to +1.50e−09)"),
+        ((0.02, math.nan, math.nan), "of a trade-off", "+0.0200 of a trade-off (no interval)"),
+        ((0.5, 0.5, 0.5), "", "+0.500 (+0.500 to +0.500)"),
+        ((0.0, 0.0, 0.0), "points", "+0.0 points (+0.0 to +0.0)"),
+        ((math.nan,) * 3, "points", "not measurable"),
+    ],
+)
+def test_a_difference_is_said_with_two_digits_of_its_interval(numbers, unit, said):
+    assert book.say(gap(*numbers), unit) == said
+    row = pd.Series(dict(zip(("mean", "low", "high"), numbers, strict=True)))
+    assert book.say(row, unit) == said
+    (as_tuple,) = row.to_frame().T.itertuples()
+    assert book.say(as_tuple, unit) == said
+
+
+def test_a_difference_is_said_as_it_was_drawn():
+    frame = pd.DataFrame({"side": [*"aabb"], "seed": [0, 1] * 2, "value": [0.9, 0.8, 0.7, 0.7]})
+    found = paired_difference(frame, between="side", a="a", b="b")
+    assert book.say(found, "points") == "+15 points (−49 to +79)"
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    import IPython.display
+
+    found = []
+    monkeypatch.setattr(IPython.display, "display", found.append)
+    return found
+
+
+def test_full_rows_are_given_and_nothing_is_shown(shown):
+    rows = book.chapter_rows("what-a-network-can-lose")
+    pd.testing.assert_frame_equal(rows, book.measured("what-a-network-can-lose"))
+    assert shown == []
+
+
+def test_rows_that_are_not_measured_are_none_and_a_note_with_the_command(shown, monkeypatch):
+    monkeypatch.setattr(page, "measured_names", list)
+    assert book.chapter_rows("legcnet") is None
+    (note,) = shown
+    assert note.data.startswith(":::{admonition} Not measured yet\n")
+    assert "`python book/measure.py legcnet`" in note.data
+
+
+def test_quick_rows_and_unknown_names_are_refused(monkeypatch):
+    quick = book.measured("what-a-network-can-lose").assign(profile="quick")
+    monkeypatch.setattr(page, "measured", lambda name: quick)
+    with pytest.raises(ValueError, match='profile "full"'):
+        book.chapter_rows("what-a-network-can-lose")
+    with pytest.raises(ValueError, match="Did you mean 'legcnet'"):
+        book.chapter_rows("legcnett")
