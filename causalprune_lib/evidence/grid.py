@@ -59,9 +59,9 @@ def run_grid(
     n_jobs : int
         Workers at a time; -1 is one per processor.
     backend : str or None
-        The joblib backend: "loky" (processes), "threading", or any registered one; None takes the
-        one set by `joblib.parallel_config`. Threads share the global generators: with several at a
-        time, specs that draw from those are not repeatable.
+        The joblib backend: "loky" (processes), "threading", any registered one, or None for that of
+        `joblib.parallel_config`. Several threads share the global generators: what draws from
+        those is not repeatable.
     threads : int, optional
         torch threads inside each cell, on which the last digits of sums depend. None means 1 with
         several workers, unchanged with one.
@@ -73,23 +73,22 @@ def run_grid(
     DataFrame
         Columns: `spec` (class name), the fields, the coordinates, `seed`, `metric`, `value`,
         `error`, `seconds` (of the whole cell), `started` (UTC), machine, versions, `commit`,
-        `dirty`, `cell`. Rows stand in the order of `specs`, then `seeds`. A failed cell is one row
-        with metric "error", value NaN, and the exception in `error`; a warning counts them.
+        `dirty`, `cell`; in the order of `specs`, then `seeds`. A failed cell is one row with metric
+        "error", value NaN, and the exception in `error`; a warning counts them.
 
     Raises
     ------
     TypeError
         If a spec is not a frozen dataclass with `run`, or a field has no stable text.
     ValueError
-        If a cell is given twice, or `out` is a file that `run_grid` did not write or that is
-        damaged. Such a file is never overwritten.
+        If a cell is given twice, or `out` is damaged or of something else. It is left as it is.
 
     Notes
     -----
-    The file is replaced as a whole when a cell ends, so a reader or a `kill -9` never meets half
-    of one. A cell is known by the name of its class, its fields and its seed: if you change what
-    `run` does, change a field too (`version: int = 2`). The global generators of Python, NumPy and
-    torch are seeded for each cell and put back, so dropout, say, does not depend on the order.
+    The file is replaced as a whole when a cell ends: no reader and no `kill -9` meets half of one.
+    A cell is known by its class name, fields and seed: if you change what `run` does, change a
+    field too (`version: int = 2`). The global generators of Python, NumPy and torch are seeded for
+    each cell and put back, so dropout, say, does not depend on the order of cells.
 
     Examples
     --------
@@ -181,9 +180,7 @@ def _run(
 
 
 class Point:
-    """Metrics measured at one place inside a cell, such as one amount of pruning.
-
-    NaN stands for "not estimable". The coordinates (numbers or text) become columns of the result.
+    """Metrics (NaN: not estimable) at one place inside a cell; coordinates become columns.
 
     >>> Point({"accuracy": 0.93}, method="magnitude", amount=0.9)
     Point({'accuracy': 0.93}, method='magnitude', amount=0.9)

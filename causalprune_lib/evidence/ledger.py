@@ -10,10 +10,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import math
 import re
 import zlib
 from collections.abc import Callable, Iterable
+from math import nan
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +26,6 @@ RUN_COLUMNS = ("seconds", "started", *MACHINE_COLUMNS, *CODE_COLUMNS, "cell")
 RESERVED = frozenset(KEY_COLUMNS + RUN_COLUMNS)
 FLOAT_COLUMNS = ("value", "seconds")
 TEXT_COLUMNS = RESERVED - {*FLOAT_COLUMNS, "seed", "threads", "dirty"}
-KEY = re.compile("[0-9a-f]{16}")
 WHOLE = re.compile(r"-?\d+")
 NUMBER = re.compile(r"-?(\d+\.?\d*(e[+-]?\d+)?|inf|Infinity)", re.IGNORECASE)
 
@@ -39,9 +38,9 @@ class Ledger:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.cells: dict[str, list[Row]] = {}
-        self._read_at: tuple[int, ...] = ()  # the state of the file when it was last in step
+        self._in_step: tuple[int, ...] = ()  # the file when it held what `cells` holds
         self._columns: list[str] = []
-        self._lines: dict[str, str] = {}  # the lines of each cell, while the columns stay
+        self._lines: dict[str, str] = {}  # of each cell, for as long as the columns stay
         self._take_in_file()
 
     def failed(self, cell: str) -> bool:
@@ -71,17 +70,17 @@ class Ledger:
         text = header + "".join(self._lines[cell] for cell in self.cells)
         with replacing(self.path) as draft:
             draft.write_bytes(_packed(text) if self.path.suffix == ".gz" else text.encode())
-        self._read_at = _state(self.path)
+        self._in_step = _state(self.path)
 
     def _take_in_file(self) -> None:
-        if self.path is None or not self.path.exists() or _state(self.path) == self._read_at:
+        state = () if self.path is None or not self.path.exists() else _state(self.path)
+        if state in ((), self._in_step):
             return
         found: dict[str, list[Row]] = {}
         for row in read_rows(self.path):
             found.setdefault(row["cell"], []).append(row)
-        for cell, rows in found.items():
-            self.cells.setdefault(cell, rows)
-        self._read_at = _state(self.path)
+        self.cells = self.cells | {key: found[key] for key in found if key not in self.cells}
+        self._in_step = state  # as it was before: what is written meanwhile is read next time
 
 
 def _state(path: Path) -> tuple[int, ...]:
@@ -143,7 +142,7 @@ def read_rows(path: Path, *, name: str = "out") -> list[Row]:
 
 def _problem(row: Row) -> str:
     """What is wrong with a row; empty if nothing is."""
-    if not KEY.fullmatch(row["cell"]):
+    if not re.fullmatch("[0-9a-f]{16}", row["cell"]):
         return f"no cell key but {row['cell']!r}"
     for column in ("value", "seconds", "seed"):
         try:
@@ -167,7 +166,7 @@ def to_frame(rows: list[Row]) -> pd.DataFrame:
     for name, texts in columns.items():
         different = set(texts)
         read = _kind(name, different)
-        values = {text: read(text) if text else math.nan for text in different}
+        values = {text: read(text) if text else nan for text in different}
         columns[name] = [values[text] for text in texts]
     return pd.DataFrame(columns)
 

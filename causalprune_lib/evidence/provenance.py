@@ -22,16 +22,16 @@ from causalprune_lib import __version__
 CODE_COLUMNS = ("causalprune_lib", "commit", "dirty")
 MACHINE_COLUMNS = ("device", "threads", "cpu", "platform", "python", "torch", "numpy")
 PACKAGE = Path(__file__).resolve().parent.parent
-RESULTS = ("*.csv", "*.csv.gz")  # a run writes them into the checkout: they do not make it dirty
+RESULTS = (":(top,exclude)*.csv", ":(top,exclude)*.csv.gz")  # runs write them into the checkout
 
 
 def code_provenance() -> dict[str, str]:
     """Say which code is running: installed version, git commit, and whether it was changed since.
 
     `commit` has 40 hexadecimal digits. It is empty outside a git checkout (an installed wheel,
-    say), unless the variable CAUSALPRUNE_COMMIT tells it. `dirty` is "True" if any file but one of
-    results (CSV, or CSV compressed) differs from that commit or is not in it, else "False"; it is
-    empty where there is no commit.
+    say), unless the variable CAUSALPRUNE_COMMIT tells it. `dirty` is "True" if a file differs from
+    that commit or is not in it, else "False", and empty where there is no commit. Outside of the
+    library tables (CSV, also compressed) do not count: they are results, not what gave them.
 
     >>> list(code_provenance())
     ['causalprune_lib', 'commit', 'dirty']
@@ -48,9 +48,8 @@ def _git_state(folder: Path) -> tuple[str, str] | None:
     commit = _git(folder, "rev-parse", "HEAD")
     if not tracked or not commit:  # an environment inside somebody else's checkout is untracked
         return None
-    left_out = [f":(top,exclude){pattern}" for pattern in RESULTS]
-    changes = _git(folder, "status", "--porcelain", "--", ":/", *left_out)
-    return commit, str(changes is None or changes != "")
+    changes = [_git(folder, "status", "--porcelain", "--", *at) for at in ((":/", *RESULTS), ".")]
+    return commit, str(changes != ["", ""])
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
@@ -89,8 +88,7 @@ def machine_provenance() -> dict[str, str]:
 def device_used() -> Iterator[dict[str, str]]:
     """Yield a dictionary that holds, once the block has ended, the `device` the block worked on.
 
-    A CUDA GPU counts if the block took memory on it. Apple's GPUs keep no such record, so a machine
-    with one says "cpu or mps".
+    A CUDA GPU counts if the block took memory on it. Apple's GPUs keep no such record.
     """
     seen = {"device": "cpu or mps" if torch.backends.mps.is_available() else "cpu"}
     before = dict.fromkeys(range(torch.cuda.device_count()), 0)

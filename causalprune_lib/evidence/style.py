@@ -21,8 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-BLACK, ORANGE, SKY = "#000000", "#E69F00", "#56B4E9"
-GREY = "#595959"
+BLACK, ORANGE, SKY, GREY = "#000000", "#E69F00", "#56B4E9", "#595959"
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, BLACK, ORANGE, SKY)  # the first five: 3:1 on white
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 3)))
@@ -122,10 +121,7 @@ def percent() -> FuncFormatter:
 
 
 def legend_above(ax: Axes, handles: Sequence[Artist] | None = None, *, right: bool = False) -> None:
-    """A legend over the plot, where it hides no data; none for a single nameless line.
-
-    From the left end of the axes, or up to their `right` end, where names at the left leave room.
-    """
+    """A legend over the plot, where it hides no data, from its left or up to its `right` end."""
     handles = ax.get_legend_handles_labels()[0] if handles is None else handles
     if handles:
         longest = max(len(str(handle.get_label())) for handle in handles)

@@ -13,7 +13,7 @@ from causalprune_lib.evidence import provenance
 def checkout(tmp_path):
     """A small git checkout laid out like the package."""
     package = tmp_path / "causalprune_lib"
-    for folder in ("evidence", "rows"):
+    for folder in ("evidence", "nets", "../rows"):
         (package / folder).mkdir(parents=True)
     (package / "evidence" / "provenance.py").write_text("")
 
@@ -34,7 +34,7 @@ def test_a_clean_checkout_gives_its_commit(checkout):
 
 
 @pytest.mark.parametrize(
-    "name", ["rows/a.csv", "rows/a.csv.gz", "rows/.a.csv.gz.part.x.csv.gz", "../a.csv.gz"]
+    "name", ["../rows/a.csv", "../rows/a.csv.gz", "../rows/.a.csv.gz.part.x.csv.gz", "../a.csv.gz"]
 )
 def test_results_written_inside_the_checkout_do_not_make_it_dirty(name, checkout):
     package, _ = checkout
@@ -42,7 +42,9 @@ def test_results_written_inside_the_checkout_do_not_make_it_dirty(name, checkout
     assert provenance._git_state(package)[1] == "False"
 
 
-@pytest.mark.parametrize("name", ["evidence/provenance.py", "evidence/new.py", "../a.gz"])
+@pytest.mark.parametrize(
+    "name", ["evidence/provenance.py", "evidence/new.py", "nets/data.csv.gz", "../a.gz"]
+)
 def test_a_changed_or_new_file_makes_it_dirty(checkout, name):
     package, _ = checkout
     (package / name).write_text("changed")
