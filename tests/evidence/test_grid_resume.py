@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,51 +101,52 @@ def test_rows_added_by_another_process_meanwhile_are_kept(grid, square, tmp_path
 
 
 SCRIPT = """
-    import sys, time
+    import sys, threading, time
     from dataclasses import dataclass
     from causalprune_lib.evidence.grid import run_grid
 
     @dataclass(frozen=True)
     class Slow:
+        log: str
+
         def run(self, seed):
-            with open(sys.argv[2], "a") as log:
+            with open(self.log, "a") as log:
                 log.write(f"{seed}\\n")
             time.sleep(0.1)
             return {"double": 2 * seed, "half": seed / 2}
 
+    def write(out, n_jobs):
+        options = {"n_jobs": n_jobs, "backend": "threading", "progress": False}
+        run_grid([Slow(out + ".log")], range(12), out=out, **options)
+
     if __name__ == "__main__":
-        workers = {"n_jobs": int(sys.argv[3]), "backend": "threading"}  # at hand at once
-        run_grid([Slow()], range(12), out=sys.argv[1], progress=False, **workers)
+        for n_jobs, out in enumerate(sys.argv[1:], start=1):
+            threading.Thread(target=write, args=(out, n_jobs)).start()
 """
 
 
-@pytest.mark.parametrize(("name", "n_jobs"), [("grid.csv", 1), ("grid.csv.gz", 2)])
-def test_kill_9_and_a_new_start_do_only_what_is_missing(name, n_jobs, grid, tmp_path, monkeypatch):
-    script, out = tmp_path / "grid.py", tmp_path / name
+def test_kill_9_and_a_new_start_do_only_what_is_missing(grid, tmp_path):
+    script, outs = tmp_path / "grid.py", [tmp_path / "one.csv", tmp_path / "two.csv.gz"]
     script.write_text(textwrap.dedent(SCRIPT))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    process = subprocess.Popen(
-        [sys.executable, script, out, tmp_path / "first", str(n_jobs)],
-        env=environment,
-        start_new_session=True,
-    )
+    process = subprocess.Popen([sys.executable, script, *outs], env=environment)
     deadline = time.monotonic() + 120
-    while not out.exists() or len(read_rows(out)) < 2 * 3:
-        assert process.poll() is None, "the grid ended before it was killed"
+    while not all(out.exists() and len(read_rows(out)) >= 2 * 3 for out in outs):
+        assert process.poll() is None, "the grids ended before they were killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    with suppress(ProcessLookupError):  # its orphaned workers would wait five minutes for work
-        os.killpg(process.pid, signal.SIGKILL)
-    kept = to_frame(read_rows(out))  # readable, with whole cells only
-    assert 3 <= kept.seed.nunique() < 12
-    assert (kept.groupby("seed").size() == 2).all()
-    assert set(kept.seed) <= set(map(int, (tmp_path / "first").read_text().split()))
-
-    monkeypatch.setattr(sys, "argv", ["", str(out), str(tmp_path / "second")])
-    final = grid([runpy.run_path(str(script))["Slow"]()], range(12), out=out)
-    missing = sorted(set(range(12)) - set(kept.seed))
-    assert list(map(int, (tmp_path / "second").read_text().split())) == missing
-    assert list(final[final.metric == "double"].value) == [2 * seed for seed in range(12)]
-    pd.testing.assert_frame_equal(final[final.seed.isin(kept.seed)].reset_index(drop=True), kept)
+    slow = runpy.run_path(str(script))["Slow"]
+    for out in outs:
+        kept = to_frame(read_rows(out))  # readable, with whole cells only
+        assert 3 <= kept.seed.nunique() < 12
+        assert (kept.groupby("seed").size() == 2).all()
+        log = Path(f"{out}.log")
+        before = log.read_text().split()
+        final = grid([slow(str(log))], range(12), out=out)
+        missing = sorted(set(range(12)) - set(kept.seed))
+        assert list(map(int, log.read_text().split()[len(before) :])) == missing
+        assert list(final[final.metric == "double"].value) == [2 * seed for seed in range(12)]
+        old = final[final.seed.isin(kept.seed)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(old, kept)
