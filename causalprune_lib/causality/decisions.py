@@ -10,6 +10,9 @@ A lag chosen on the data that are then tested makes the p-value a little too sma
 60 samples long, 6% instead of 5% fall below 0.05 where BIC chose among 14 lags. A lag fixed
 beforehand and Bonferroni over all lags keep the level. The released rule calls about 85% of such
 noise causal.
+
+Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal Statistical
+Society B 57, 289-300, 1995.
 """
 
 from __future__ import annotations
@@ -22,94 +25,16 @@ import torch
 from causalprune_lib._validation import check_choice, check_fraction
 from causalprune_lib.causality.granger import GrangerResult
 
-# ---- multiple: Corrections for asking many times: over lags (Bonferroni), over weights (Benjamin
-
-
-def bonferroni(pvalue: torch.Tensor) -> torch.Tensor:
-    """One p-value per series for all its lags: m times the smallest of its m numbers, at most 1.
-
-    Parameters
-    ----------
-    pvalue : tensor (L, S)
-        NaN is not counted among the m.
-
-    Returns
-    -------
-    tensor (S,)
-        NaN where a series has no number.
-
-    Examples
-    --------
-    >>> p = torch.tensor([[0.01, 0.5, math.nan], [0.04, 0.9, math.nan], [0.30, math.nan, math.nan]])
-    >>> [round(value, 2) for value in bonferroni(p).tolist()]
-    [0.03, 1.0, nan]
-    """
-    m = (~pvalue.isnan()).sum(0)
-    smallest = pvalue.nan_to_num(nan=math.inf).amin(0)
-    return torch.where(m > 0, (smallest * m).clamp(max=1.0), math.nan)
-
-
-def benjamini_hochberg(pvalue: torch.Tensor) -> torch.Tensor:
-    """Adjusted p-values: the smallest false discovery rate at which each would be discovered.
-
-    The k-th smallest of m p-values becomes the least of m p_(j) / j over j >= k, at most 1. Equal
-    to `multipletests(p, method="fdr_bh")` of statsmodels.
-
-    Parameters
-    ----------
-    pvalue : tensor (S,)
-        NaN stays NaN and is not counted among the m.
-
-    Returns
-    -------
-    tensor (S,)
-
-    Examples
-    --------
-    >>> p = torch.tensor([0.01, math.nan, 0.04, 0.03])
-    >>> [round(value, 2) for value in benjamini_hochberg(p).tolist()]
-    [0.03, nan, 0.04, 0.04]
-    """
-    adjusted = torch.full_like(pvalue, math.nan)
-    known = (~pvalue.isnan()).nonzero()[:, 0]
-    p, order = pvalue[known].sort()
-    m = len(p)
-    share = torch.arange(1, m + 1, dtype=p.dtype, device=p.device) / m
-    adjusted[known[order]] = (p / share).flip(0).cummin(0).values.flip(0).clamp(max=1.0)
-    return adjusted
-
-
-# ---- decisions: From Granger tests to a decision for each series: causal or not.
-
-
 RULES = ("corrected", "as_released")
-
-
-OVER_LAGS = ("chosen", "bonferroni")
 
 
 @dataclass(frozen=True, eq=False)
 class CausalDecision:
-    """Which of S series were called causal.
+    """Which of S series were called causal."""
 
-    Attributes
-    ----------
-    causal : tensor (S,) of bool
-        The decision.
-    pvalue : tensor (S,) of float64
-        What was compared with alpha: the adjusted p-value, or the smallest rounded one.
-    missing : tensor (S,) of bool
-        Not testable. "corrected": `pvalue` is NaN and the series is not causal. "as_released": the
-        exceptions, `pvalue` is 0 and the series is causal.
-    rule : str
-        "corrected" or "as_released".
-    alpha : float
-        The level.
-    """
-
-    causal: torch.Tensor
-    pvalue: torch.Tensor
-    missing: torch.Tensor
+    causal: torch.Tensor  # (S,) of bool
+    pvalue: torch.Tensor  # (S,) that alpha is compared with: adjusted, or the smallest rounded one
+    missing: torch.Tensor  # (S,) of bool: not testable. As released these are causal, else not
     rule: str
     alpha: float
 
@@ -160,7 +85,7 @@ def causal_decision(
     [1, 42]
     """
     check_choice("rule", rule, RULES)
-    check_choice("over_lags", over_lags, OVER_LAGS)
+    check_choice("over_lags", over_lags, ("chosen", "bonferroni"))
     alpha = check_fraction("alpha", alpha)
     if rule == "as_released":
         p = result.released
@@ -168,3 +93,28 @@ def causal_decision(
     p = bonferroni(result.pvalue) if over_lags == "bonferroni" else result.chosen_pvalue
     p = benjamini_hochberg(p)
     return CausalDecision(p <= alpha, p, p.isnan(), rule, alpha)
+
+
+def bonferroni(pvalue: torch.Tensor) -> torch.Tensor:
+    """One p-value (S,) per series for all its lags (L, S): m times the smallest of m, at most 1.
+
+    NaN is not counted among the m; NaN where a series has no number.
+    """
+    m = (~pvalue.isnan()).sum(0)
+    smallest = pvalue.nan_to_num(nan=math.inf).amin(0)
+    return torch.where(m > 0, (smallest * m).clamp(max=1.0), math.nan)
+
+
+def benjamini_hochberg(pvalue: torch.Tensor) -> torch.Tensor:
+    """Adjusted p-values (S,): the smallest false discovery rate at which each is discovered.
+
+    The k-th smallest of m p-values becomes the least of m p_(j) / j over j >= k, at most 1. NaN
+    stays NaN and is not counted among the m.
+    """
+    adjusted = torch.full_like(pvalue, math.nan)
+    known = (~pvalue.isnan()).nonzero()[:, 0]
+    p, order = pvalue[known].sort()
+    m = len(p)
+    share = torch.arange(1, m + 1, dtype=p.dtype, device=p.device) / m
+    adjusted[known[order]] = (p / share).flip(0).cummin(0).values.flip(0).clamp(max=1.0)
+    return adjusted

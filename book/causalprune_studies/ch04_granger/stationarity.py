@@ -113,7 +113,7 @@ def adf_test(
         for start, stop in spans:
             part = x[:, start:stop].to(torch.float64).contiguous()
             sound = torch.isfinite(part).all(0) & (part != part[:1]).any(0)
-            part, _ = unit(torch.where(sound, part, 0.0))
+            part = unit(torch.where(sound, part, 0.0))
             chosen = best_lag(_criterion(part, trend, max_lag, criterion)) - 1
             chosen = torch.where(sound, chosen, -1)
             value = statistic[start:stop]
@@ -124,7 +124,7 @@ def adf_test(
 
     if max_lag >= 0:
         each = 8 * 4 * width * (max_lag + 4)
-        in_shares(work, n_series, bytes_each=each, chunk_bytes=None, device=x.device)
+        in_shares(work, n_series, bytes_each=each, device=x.device)
     return AdfResult(statistic, _mackinnon(statistic, trend), lag)
 
 
