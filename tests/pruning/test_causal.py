@@ -88,8 +88,8 @@ def test_one_round_is_the_released_rule_on_the_recorded_steps():
         )
     alpha = 0.2 * float(min(part.abs().max() for part in sums) / sizes.sum())
     by_alpha = CausalPruning(alpha=alpha, seed=3, **options).fit(model, data)
-    for part, name in zip(x, ("0.weight", "3.weight"), strict=True):
-        keep = released_support(part, y, alpha=alpha, step_sizes=sizes)
+    named = dict(zip(("0.weight", "3.weight"), sums, strict=True))
+    for name, keep in released_support(named, total_step=float(sizes.sum()), alpha=alpha).items():
         assert torch.equal(by_alpha.masks_[name].flatten(), keep)
         assert 0 < keep.sum() < len(keep)
 
