@@ -45,7 +45,6 @@ from torch import nn
 from causalprune_lib.causality.lasso import RATIOS, causal_samples, lasso_path
 from causalprune_lib.causality.scores import (
     alpha_max,
-    keep_above,
     released_sums,
     released_support,
     solver_step_sizes,
@@ -107,16 +106,17 @@ def compare_released(path: Path) -> bool:
     print("\nreleased solver against its closed form")
     for name in trajectory.layout.names:
         features, y = causal_samples(trajectory, layer=name)
-        x = np.ascontiguousarray(features.gather(np.arange(features.shape[1])))  # (T, P)
+        x = np.ascontiguousarray(features.read(np.arange(features.shape[1])))  # (T, P)
         weights = solver_step_sizes(len(y))
         total_step = float(weights.sum())
         given = torch.from_numpy(x), torch.from_numpy(y)
         start = clocks()
         sums = {name: released_sums(*given, step_sizes=weights)}
         alphas = np.array(RATIOS) * alpha_max(sums, total_step=total_step)[name]
-        closed = [keep_above(sums, total_step=total_step, alpha=a)[name] for a in alphas]
+        closed = [released_support(sums, total_step=total_step, alpha=a)[name] for a in alphas]
         all_of_them = clocks()
-        released_support(*given, alpha=alphas[0], step_sizes=weights)
+        one_sum = {name: released_sums(*given, step_sizes=weights)}
+        released_support(one_sum, total_step=total_step, alpha=alphas[0])
         one = clocks()
         iterated = [sgd_lasso(x, y, alpha=alpha).coef != 0 for alpha in alphas]
         seconds += [clocks() - one, all_of_them - start, one - all_of_them]
@@ -145,7 +145,7 @@ def from_disk(trajectory: Trajectory) -> None:
         features, y = causal_samples(trajectory, layer=name)
         weights = solver_step_sizes(len(y)).numpy()
         start = time.perf_counter()
-        sums = np.concatenate([(weights * y) @ block for _, _, block in features.blocks()])
+        sums = np.concatenate([(weights * y) @ part for _, part in features.chunks()])
         alpha = 0.1 * np.abs(sums).max() / weights.sum()
         middle = time.perf_counter()
         sgd_lasso(features, y, alpha=alpha)
@@ -170,7 +170,7 @@ def exact_path(path: Path, threads: int, answer) -> None:
         worst = max(worst, float(found.relative_gaps.max()))
         lines.append(
             f"  {name:<14}{features.shape[1]:>8,} weights: {time.perf_counter() - began:5.1f} s, "
-            f"{features.passes} passes, {found.n_kept[0]}..{found.n_kept[-1]} kept, largest gap "
+            f"{found.n_kept[0]}..{found.n_kept[-1]} kept, largest gap "
             f"{found.relative_gaps.max():.0e}"
         )
     answer.send((lines, worst, time.perf_counter() - start, memory("VmHWM") - before))
@@ -183,7 +183,7 @@ def compare_peer(path: Path) -> bool:
     met = True
     for name in ("conv1.weight", "fc2.weight"):
         features, y = causal_samples(trajectory, layer=name)
-        x = features.gather(np.arange(features.shape[1]))
+        x = features.read(np.arange(features.shape[1]))
         x, y = x / np.sqrt((x**2).mean(0).max()), y / np.sqrt((y**2).mean())
         start = time.perf_counter()
         ours = lasso_path(x, y, tol=1e-10)

@@ -1,10 +1,11 @@
-"""The lasso of causal pruning, as a scikit-learn estimator: exact, or as released.
+"""The lasso of causal pruning: from recorded steps to the weights that explain the loss.
 
     minimise over gamma   1/(2T) |y - X gamma|^2 + alpha |gamma|_1
 
-with y_t = dL_t and x_tk = (d theta_tk)^2; weight k is kept if gamma_k != 0. Shah et al., "A
-Granger-causal perspective on gradient descent with application to pruning", eq. 7 and 9 (which
-prints the model plus the penalty, without the squared error).
+with y_t = dL_t and x_tk = (d theta_tk)^2 of step t; weight k is kept if gamma_k != 0. Shah, Challa,
+Danda, Mathur and Saha, "A Granger-causal perspective on gradient descent with application to
+pruning", eq. 7 and 9. (Eq. 9 as printed lacks the squared error. Here it is halved and a mean over
+the steps, so that alpha does not grow with T.)
 """
 
 from __future__ import annotations
@@ -12,231 +13,150 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from causalprune_lib._validation import check_choice, check_int, check_positive
-from causalprune_lib.causality.scores import solver_step_sizes
-from causalprune_lib.causality.sgd_lasso import iterate
-from causalprune_lib.causality.solver import (
-    BLOCK_BYTES,
-    Block,
-    Columns,
-    Design,
-    Fit,
-    Groups,
-    WorkingSet,
-    as_columns,
-    duality_gap,
-    pieces,
-)
+from causalprune_lib.causality.scores import LOSSES, solver_step_sizes
+from causalprune_lib.causality.sgd_lasso import sgd_lasso
+from causalprune_lib.causality.solver import Features, LassoSolver, real_array
 from causalprune_lib.dynamics.trajectory import Trajectory
 
-# ---- samples: From a recording of training to the regression of causal pruning (eq. 7 of the pap
+RATIOS = tuple(np.geomspace(0.5, 0.02, 10))  # alpha / alpha_max of a path
+RATIO = 0.1  # alpha / alpha_max of a fit, where neither is given
 
 
-LOSSES = ("two_batch", "same_batch")
-
-
-class SquaredIncrements(Columns):
-    """The squared increments of a trajectory, (T, P), read from memory or from disk in blocks.
+class CausalLasso(RegressorMixin, BaseEstimator):
+    """Which weights explain the change of the loss, by the lasso. A scikit-learn estimator.
 
     Parameters
     ----------
-    trajectory : Trajectory
-        Increment t leads from row t to row t + 1.
-    layer : str, optional
-        Only the weights of this parameter; default all that were recorded.
-    increments : array (T,) of int, optional
-        Which increments, increasing; default all.
-    """
+    alpha : float, optional
+        The penalty, above 0, in the units of y times x.
+    alpha_ratio : float, optional
+        alpha / alpha_max instead, above 0, which does not depend on units. Default: 0.1 where
+        neither is given. From 1 on the solution is zero, with a warning.
+    solver : {"exact", "sgd"}
+        "exact": the optimum. "sgd": the released solver, which stops far from it; see `sgd_lasso`.
+    groups : array (P,) of int, optional
+        Columns with the same number share one coefficient: structured pruning as in section 5.
+    tol, max_iter : float, int
+        Exact solver: duality gap to reach, in units of |y|^2 / (2T), and most working sets.
 
-    def __init__(
-        self,
-        trajectory: Trajectory,
-        *,
-        layer: str | None = None,
-        increments: np.ndarray | None = None,
-    ) -> None:
-        span = slice(0, trajectory.layout.size) if layer is None else trajectory.layout.span(layer)
-        low, high = np.searchsorted(trajectory.index, [span.start, span.stop])
-        if low == high:
-            raise ValueError(f"trajectory must hold weights of {layer!r}; none were recorded.")
-        every = np.arange(len(trajectory) - 1)
-        self.increments = every if increments is None else np.asarray(increments)
-        if len(self.increments) == 0:
-            raise ValueError("trajectory must hold at least one increment (two rows); got none.")
-        if (np.diff(self.increments) <= 0).any() or not np.isin(self.increments, every).all():
-            raise ValueError(
-                f"increments must be increasing and in 0..{len(every) - 1}; got {increments}."
-            )
-        self._weights, self._first = trajectory.weights, int(low)
-        self.index = trajectory.index[low:high]
-        self.shape = len(self.increments), int(high - low)
-
-    def _squares(self, columns: slice | np.ndarray) -> np.ndarray:
-        first, last = self.increments[0], self.increments[-1]
-        weights = self._weights[first : last + 2, columns].astype(np.float64)
-        change = np.diff(weights, axis=0)
-        if len(change) > len(self.increments):
-            change = change[self.increments - first]
-        return np.square(change, out=change)
-
-    def blocks(self) -> Iterator[Block]:
-        self.passes += 1
-        n_rows, n_columns = self.shape
-        for part in pieces(n_columns, BLOCK_BYTES // (8 * n_rows)):
-            columns = slice(self._first + part.start, self._first + part.stop)
-            yield slice(0, n_rows), part, self._squares(columns)
-
-    def rows(self) -> Iterator[np.ndarray]:
-        self.passes += 1
-        columns = slice(self._first, self._first + self.shape[1])
-        for t in self.increments:
-            yield np.diff(self._weights[t : t + 2, columns].astype(np.float64), axis=0)[0] ** 2
-
-    def gather(self, index: np.ndarray) -> np.ndarray:
-        self.passes += 1
-        return np.asfortranarray(self._squares(self._first + index))
-
-
-def causal_samples(
-    trajectory: Trajectory, *, layer: str | None = None, loss: str = "two_batch", minimum: int = 2
-) -> tuple[SquaredIncrements, np.ndarray]:
-    """Features and effect of the causal model for the recorded steps.
-
-    Parameters
+    Attributes
     ----------
-    trajectory : Trajectory
-        Every step recorded, with the losses.
-    layer : str, optional
-        One parameter, as the paper fits them; default all weights in one model.
-    loss : {"two_batch", "same_batch"}
-        "two_batch": dL_t = L(b_{t+1}, theta^{t+1}) - L(b_t, theta^t), the change of the logged
-        training loss from one step to the next, as described in the paper; the last step has none.
-        "same_batch": dL_t = L(b_t, theta^{t+1}) - L(b_t, theta^t), which takes a recorder with a
-        `probe`.
-    minimum : int
-        Least number of usable steps.
+    coef_ : array (P,)
+        gamma. At most T are not zero (exact), or T groups.
+    support_ : array (P,) of bool
+        coef_ != 0: the weights to keep.
+    dual_gap_, relative_gap_ : float
+        Distance of the objective from its minimum, at most: as such, and in units of |y|^2 / (2T).
+    n_iter_ : int
+        Working sets solved, or passes.
+    alpha_, alpha_max_ : float
+        The penalty used, and the smallest one with an empty support. For "sgd", that of the closed
+        form, where predictions are negligible: max_k |sum_t w_t y_t x_tk| / sum_t w_t.
 
-    Returns
-    -------
-    features : SquaredIncrements (T, P)
-        For `CausalLasso` and `lasso_path`; `features.increments` says which steps they are.
-    effect : array (T,)
-        dL_t. Steps whose loss is NaN or infinite are left out, on both sides.
+    Notes
+    -----
+    X may be an array, a memory map or a tensor (T, P), or `Features` such as those of a recording
+    on disk (`causal_samples`). Only the columns of a working set are held, or those that survive
+    screening where they fit into 256 MiB. A memory map of float32 or float64 is not copied.
 
     Raises
     ------
     ValueError
-        Not every step was recorded, or fewer than `minimum` of them have a loss.
+        A penalty is not above 0, or the data are empty, not finite, too small or too large.
 
     Examples
     --------
-    >>> from torch import nn
-    >>> from causalprune_lib.nets.parameters import ParameterLayout
-    >>> layout = ParameterLayout.of(nn.Linear(2, 1))
-    >>> weights = np.array([[0.0, 1], [0.5, 1], [0.5, 3], [1, 3]])
-    >>> walk = Trajectory([0, 1, 2, 3], weights, layout, loss_before=[np.nan, 2, 1.5, 0.5])
-    >>> features, effect = causal_samples(walk)
-    >>> features.gather(np.array([0, 1])), effect
-    (array([[0.25, 0.  ],
-           [0.  , 4.  ]]), array([-0.5, -1. ]))
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(50, 200))
+    >>> y = x[:, 3] - 2 * x[:, 7] + 0.01 * rng.normal(size=50)
+    >>> model = CausalLasso(alpha_ratio=0.05).fit(x, y)
+    >>> np.flatnonzero(model.support_), model.relative_gap_ <= 1e-6
+    (array([3, 7]), True)
     """
-    check_choice("loss", loss, LOSSES)
-    if (np.diff(trajectory.steps) != 1).any():
-        raise ValueError("trajectory must hold every step (every=1); steps are missing between.")
-    before, after = trajectory.loss_before[1:], trajectory.loss_after[1:]
-    effect = np.diff(before) if loss == "two_batch" else after - before
-    known = np.flatnonzero(np.isfinite(effect))
-    if len(known) < check_int("minimum", minimum):
-        needed = "log(loss=...)" if loss == "two_batch" else "a recorder with a probe"
-        raise ValueError(
-            f"trajectory must hold the loss change of at least {minimum} steps; got {len(known)} "
-            f"of {len(effect)}. loss={loss!r} takes {needed}."
-        )
-    return SquaredIncrements(trajectory, layer=layer, increments=known), effect[known]
+
+    def __init__(
+        self,
+        alpha: float | None = None,
+        *,
+        alpha_ratio: float | None = None,
+        solver: str = "exact",
+        groups: object | None = None,
+        tol: float = 1e-6,
+        max_iter: int = 100,
+    ) -> None:
+        self.alpha = alpha
+        self.alpha_ratio = alpha_ratio
+        self.solver = solver
+        self.groups = groups
+        self.tol = tol
+        self.max_iter = max_iter
+
+    def fit(self, X: object, y: object) -> Self:
+        """Fit gamma (P,) to X (T, P) and y (T,)."""
+        check_choice("solver", self.solver, ("exact", "sgd"))
+        if self.alpha is not None and self.alpha_ratio is not None:
+            raise ValueError("give alpha or alpha_ratio, not both.")
+        ratio = RATIO if self.alpha_ratio is None else self.alpha_ratio
+        check_positive(*(("alpha_ratio", ratio) if self.alpha is None else ("alpha", self.alpha)))
+        tol, max_iter = check_positive("tol", self.tol), check_int("max_iter", self.max_iter)
+        if isinstance(X, Features):
+            self.n_features_in_ = X.shape[1]
+        else:
+            X, y = _without_torch(X), _without_torch(y)
+            X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), y_numeric=True)
+        problem = LassoSolver(X, y, self.groups)
+        self.alpha_max_ = problem.alpha_max
+        if self.solver == "sgd":
+            weights = solver_step_sizes(len(problem.effect)).numpy()
+            sums = problem.features.correlate(weights * problem.effect)
+            self.alpha_max_ = float(np.abs(sums).max() / weights.sum())
+        self.alpha_ = float(ratio * self.alpha_max_ if self.alpha is None else self.alpha)
+        if self.solver == "exact":
+            fit = problem.solve(self.alpha_, tol=tol, max_iter=max_iter)
+        else:
+            coef = np.zeros(problem.features.shape[1])
+            if self.alpha_ > 0:  # else X has nothing to do with y
+                coef = sgd_lasso(problem.features, problem.effect, alpha=self.alpha_).coef
+            fit = problem.measure(coef, self.alpha_, n_iter=3)
+        self.coef_, self.support_ = fit.coef, fit.coef != 0
+        self.dual_gap_, self.relative_gap_, self.n_iter_ = fit.gap, fit.relative_gap, fit.n_iter
+        if not self.support_.any():
+            found = f"all coefficients are zero at alpha = {self.alpha_:.6g}"
+            warnings.warn(f"{found}; so from alpha_max = {self.alpha_max_:.6g} on.", stacklevel=2)
+        return self
+
+    def predict(self, X: object) -> np.ndarray:
+        """X gamma, (T,): the predicted changes of the loss."""
+        check_is_fitted(self)
+        if isinstance(X, Features):
+            if X.shape[1] != self.n_features_in_:
+                raise ValueError(f"X must have {self.n_features_in_} columns; got {X.shape[1]}.")
+            return X.dot(self.coef_)
+        X = validate_data(self, _without_torch(X), dtype=(np.float64, np.float32), reset=False)
+        return X @ self.coef_
 
 
-# ---- lasso_path: The exact lasso of causal pruning at several penalties, each fit warm-started f
-
-
-if TYPE_CHECKING:
-    from scipy import sparse
-
-
-RATIOS = tuple(np.geomspace(0.5, 0.02, 10))  # alpha / alpha_max
-
-
-class Problem:
-    """A design with the way back to the P columns that the caller gave."""
-
-    def __init__(self, x: object, y: object, groups: object | None, **options: bool) -> None:
-        columns = as_columns(x)
-        self.n_columns = columns.shape[1]
-        self.groups = None if groups is None else Groups.of(groups, self.n_columns)
-        if self.groups is not None:
-            columns = self.groups.means(columns)
-        y = y.detach().cpu().numpy() if hasattr(y, "detach") else y
-        self.design = Design.of(columns, y, **options)
-
-    @cached_property
-    def alpha_max(self) -> float:
-        """The smallest alpha whose solution is all zero: max_k |z_k^T y| / T."""
-        return float(np.abs(self.design.zy).max()) * self.design.unit / self.design.n_rows
-
-    def penalty(self, alpha: float) -> float:
-        """lam in the units of the design."""
-        return alpha * self.design.n_rows / self.design.unit
-
-    def gap(self, gap: float) -> float:
-        """A gap of the design in the units of the caller's objective."""
-        return gap * self.design.y_scale**2 / self.design.n_rows
-
-    def coef(self, fit: Fit) -> np.ndarray:
-        """gamma (P,)."""
-        own = np.zeros(self.design.columns.shape[1])
-        own[fit.support] = self.design.coef(fit.w, fit.support)
-        return own if self.groups is None else self.groups.coef(own)
-
-    def intercept(self, fit: Fit) -> float:
-        """What a prediction adds to X gamma; 0 unless an intercept was fitted."""
-        of_columns = self.design.coef(fit.w, fit.support) @ self.design.mean[fit.support]
-        return self.design.y_mean - float(of_columns)
+def _without_torch(values: object) -> object:
+    return real_array("X and y", values) if isinstance(values, torch.Tensor) else values
 
 
 @dataclass(frozen=True, eq=False)
 class LassoPath:
-    """Solutions at A penalties, the largest first.
+    """Solutions at A penalties, the largest first."""
 
-    Attributes
-    ----------
-    alphas : array (A,)
-    alpha_max : float
-        All coefficients are zero from here on.
-    coefs : scipy.sparse.csc_array (P, A)
-        Column i is gamma at `alphas[i]`.
-    intercepts : array (A,)
-    dual_gaps : array (A,)
-        In units of the objective.
-    relative_gaps : array (A,)
-        In units of the objective at gamma = 0, |y|^2 / (2T).
-    n_iters : array (A,) of int
-        Working sets solved.
-    """
-
-    alphas: np.ndarray
-    alpha_max: float
-    coefs: sparse.csc_array
-    intercepts: np.ndarray
-    dual_gaps: np.ndarray
-    relative_gaps: np.ndarray
-    n_iters: np.ndarray
+    alphas: np.ndarray  # (A,)
+    alpha_max: float  # all coefficients are zero from here on
+    coefs: sparse.csc_array  # (P, A): column i is gamma at alphas[i]
+    relative_gaps: np.ndarray  # (A,) duality gaps in units of |y|^2 / (2T)
 
     @property
     def alpha_ratios(self) -> np.ndarray:
@@ -263,29 +183,22 @@ def lasso_path(
     *,
     alphas: object | None = None,
     alpha_ratios: object | None = None,
-    standardise: bool = False,
-    fit_intercept: bool = False,
     groups: object | None = None,
     tol: float = 1e-6,
     max_iter: int = 100,
 ) -> LassoPath:
-    """Exact solutions for a descending list of penalties.
+    """Exact solutions for a descending list of penalties, each warm-started from the last.
 
     Parameters
     ----------
-    x : array, memory map, tensor (T, P) or Columns
-        For instance the features of `causal_samples`, which stay on disk, or `RowBlocks`.
+    x : array, memory map, tensor (T, P) or Features
+        For instance the features of `causal_samples`, which stay on disk.
     y : array (T,)
         The changes of the loss.
     alphas, alpha_ratios : sequence of float, optional
         Penalties as such, or in units of alpha_max. Default: ten ratios from 0.5 to 0.02.
-    standardise, fit_intercept, groups, tol, max_iter
-        As in `CausalLasso`.
-
-    Raises
-    ------
-    ValueError
-        An alpha is not above 0, or the data are empty or not finite.
+    groups, tol, max_iter
+        As in `CausalLasso`, and so are the errors.
 
     Examples
     --------
@@ -295,269 +208,89 @@ def lasso_path(
     >>> path.n_kept, np.flatnonzero(path.support(1))
     (array([1, 2], dtype=int32), array([3, 7]))
     """
-    problem = Problem(x, y, groups, standardise=standardise, fit_intercept=fit_intercept)
-    return solve_path(problem, alphas, alpha_ratios, tol=tol, max_iter=max_iter)
-
-
-def solve_path(
-    problem: Problem,
-    alphas: object | None,
-    alpha_ratios: object | None,
-    *,
-    tol: float,
-    max_iter: int,
-) -> LassoPath:
-    """The path of a prepared problem."""
-    from scipy import sparse
-
+    tol, max_iter = check_positive("tol", tol), check_int("max_iter", max_iter)
     if alphas is not None and alpha_ratios is not None:
         raise ValueError("give alphas or alpha_ratios, not both.")
-    if alphas is not None:
-        chosen = _descending("alphas", alphas)
-    else:
-        ratios = _descending("alpha_ratios", RATIOS if alpha_ratios is None else alpha_ratios)
-        chosen = ratios * problem.alpha_max
-    solver = WorkingSet(problem.design)
-    fits = [solve(solver, problem, alpha, tol=tol, max_iter=max_iter) for alpha in chosen]
-    coefs = sparse.hstack([sparse.csc_array(problem.coef(fit)[:, None]) for fit in fits], "csc")
-    return LassoPath(
-        alphas=chosen,
-        alpha_max=problem.alpha_max,
-        coefs=coefs,
-        intercepts=np.array([problem.intercept(fit) for fit in fits]),
-        dual_gaps=np.array([problem.gap(fit.gap) for fit in fits]),
-        relative_gaps=np.array([fit.relative_gap for fit in fits]),
-        n_iters=np.array([fit.rounds for fit in fits]),
-    )
-
-
-def solve(solver: WorkingSet, problem: Problem, alpha: float, *, tol: float, max_iter: int) -> Fit:
-    """One penalty; warns where the gap asked for was not reached."""
-    tol, max_iter = check_positive("tol", tol), check_int("max_iter", max_iter)
-    fit = solver.solve(problem.penalty(alpha), tol=tol, max_iter=max_iter)
-    if not fit.converged:
-        from sklearn.exceptions import ConvergenceWarning
-
-        warnings.warn(
-            f"the duality gap is {fit.relative_gap:.1e} of |y|^2 / 2 after {fit.rounds} working "
-            f"sets, above tol = {tol:.1e}; raise max_iter = {max_iter}, tol or alpha.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
-    return fit
-
-
-def _descending(name: str, values: object) -> np.ndarray:
-    values = np.sort(np.asarray(values, np.float64).ravel())[::-1]
-    if len(values) == 0:
+    name, given = ("alpha_ratios", alpha_ratios) if alphas is None else ("alphas", alphas)
+    given = np.sort(np.ravel(RATIOS if given is None else given).astype(np.float64))[::-1]
+    if len(given) == 0:
         raise ValueError(f"{name} must hold at least one number; got none.")
-    for value in values:
+    for value in given:
         check_positive(name, float(value))
-    return values
+    problem = LassoSolver(x, y, groups)
+    alphas = given * problem.alpha_max if name == "alpha_ratios" else given
+    fits = [problem.solve(alpha, tol=tol, max_iter=max_iter) for alpha in alphas]
+    coefs = sparse.hstack([sparse.csc_array(fit.coef[:, None]) for fit in fits], "csc")
+    gaps = np.array([fit.relative_gap for fit in fits])
+    return LassoPath(alphas, problem.alpha_max, coefs, gaps)
 
 
-# ---- lasso: The lasso of causal pruning, as a scikit-learn estimator: exact, or as released.
+class SquaredIncrements(Features):
+    """The squared increments (T, P) of a trajectory, read from memory or from disk in pieces."""
+
+    at_once = False
+
+    def __init__(self, trajectory: Trajectory, increments: np.ndarray, layer: str | None) -> None:
+        span = slice(0, trajectory.layout.size) if layer is None else trajectory.layout.span(layer)
+        low, high = np.searchsorted(trajectory.index, [span.start, span.stop])
+        if low == high:
+            raise ValueError(f"trajectory must hold weights of {layer!r}; none were recorded.")
+        self.increments = increments  # (T,): number t leads from step t to step t + 1
+        self.shape = len(increments), int(high - low)
+        self._weights = trajectory.weights[:, low:high]  # a view
+
+    def read(self, index: slice | np.ndarray) -> np.ndarray:
+        """Some of the features (T, w), in float64."""
+        first, last = self.increments[0], self.increments[-1]
+        change = np.diff(self._weights[first : last + 2, index].astype(np.float64), axis=0)
+        if len(change) > len(self.increments):
+            change = change[self.increments - first]
+        return np.square(change, out=change)
+
+    def samples(self) -> Iterator[np.ndarray]:
+        """Each sample (P,) in float64, in order."""
+        for t in self.increments:
+            yield np.diff(self._weights[t : t + 2].astype(np.float64), axis=0)[0] ** 2
 
 
-if TYPE_CHECKING:
-    from typing import Self
-
-
-SOLVERS = ("exact", "sgd")
-
-
-RATIO = 0.1  # alpha / alpha_max, where neither is given
-
-
-class CausalLasso(RegressorMixin, BaseEstimator):
-    """Which weights explain the change of the loss, by the lasso.
+def causal_samples(
+    trajectory: Trajectory, *, layer: str | None = None, loss: str = "two_batch"
+) -> tuple[SquaredIncrements, np.ndarray]:
+    """Features and effect of the causal model (eq. 7) for the recorded steps.
 
     Parameters
     ----------
-    alpha : float, optional
-        The penalty, above 0, in the units of y times x (of y, with `standardise`).
-    alpha_ratio : float, optional
-        The penalty as alpha / alpha_max instead, above 0: the knob that does not depend on units.
-        Default: 0.1 where neither is given. From 1 on the solution is zero, with a warning.
-    solver : {"exact", "sgd"}
-        "exact": the optimum, to a duality gap of `tol`. "sgd": the released solver, which stops
-        far from it; see `sgd_lasso`.
-    standardise : bool
-        Divide each column by its root mean square (by its standard deviation, with an intercept)
-        before the penalty sees it, so that weights that move little stand the same chance. It is
-        not what the paper does. `coef_` is in the units of the data all the same.
-    fit_intercept : bool
-        Centre y and the columns. The paper has no intercept.
-    groups : array (P,) of int, optional
-        Columns with the same number share one coefficient: structured pruning as in section 5.
-        The group means, T x G, are held in memory.
-    tol : float
-        Exact solver: duality gap to reach, in units of |y|^2 / (2T).
-    max_iter : int
-        Exact solver: largest number of working sets.
-    passes, base, power : int, float, float
-        SGD: passes over the samples, and the learning rate base / i^power of update i.
+    trajectory : Trajectory
+        Every step recorded, with the losses.
+    layer : str, optional
+        One parameter, as the paper fits them; default all weights together.
+    loss : {"two_batch", "same_batch"}
+        "two_batch": dL_t = L(b_{t+1}, theta^{t+1}) - L(b_t, theta^t), as in the paper; the last
+        step has none. "same_batch": dL_t = L(b_t, theta^{t+1}) - L(b_t, theta^t), which takes a
+        recorder with a `probe`.
 
-    Attributes
-    ----------
-    coef_ : array (P,)
-        gamma. At most T are not zero (exact), or T groups.
-    support_ : array (P,) of bool
-        coef_ != 0: the weights to keep.
-    dual_gap_ : float
-        Distance of the objective from its minimum, at most, in units of the objective.
-    relative_gap_ : float
-        The same in units of |y|^2 / (2T).
-    n_iter_ : int
-        Working sets solved, or passes.
-    alpha_ : float
-        The penalty used.
-    alpha_max_ : float
-        The smallest penalty with an empty support. For "sgd", that of the closed form, where
-        predictions are negligible: max_k |sum_t w_t y_t x_tk| / sum_t w_t.
-    intercept_ : float
-    n_features_in_ : int
-
-    Notes
-    -----
-    X may be an array, a memory map or a tensor (T, P), or `Columns`: the `SquaredIncrements` of a
-    recording on disk, or `RowBlocks` that are replayed. T x P is not held, only the columns of a
-    working set, or of those that survive screening where they fit into 256 MiB. A memory map in
-    float32 or float64 is not copied; other types are.
+    Returns
+    -------
+    features : SquaredIncrements (T, P)
+        For `CausalLasso` and `lasso_path`; `features.increments` says which steps they are.
+    effect : array (T,)
+        dL_t. Steps whose loss is NaN or infinite are left out, on both sides.
 
     Raises
     ------
     ValueError
-        A penalty is not above 0, both are given, or the data are empty or not finite.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> x = rng.normal(size=(50, 200))
-    >>> y = x[:, 3] - 2 * x[:, 7] + 0.01 * rng.normal(size=50)
-    >>> model = CausalLasso(alpha_ratio=0.05).fit(x, y)
-    >>> np.flatnonzero(model.support_), model.relative_gap_ <= 1e-6
-    (array([3, 7]), True)
+        Not every step was recorded, or fewer than two of them have a loss.
     """
-
-    def __init__(
-        self,
-        alpha: float | None = None,
-        *,
-        alpha_ratio: float | None = None,
-        solver: str = "exact",
-        standardise: bool = False,
-        fit_intercept: bool = False,
-        groups: object | None = None,
-        tol: float = 1e-6,
-        max_iter: int = 100,
-        passes: int = 3,
-        base: float = 0.01,
-        power: float = 0.25,
-    ) -> None:
-        self.alpha = alpha
-        self.alpha_ratio = alpha_ratio
-        self.solver = solver
-        self.standardise = standardise
-        self.fit_intercept = fit_intercept
-        self.groups = groups
-        self.tol = tol
-        self.max_iter = max_iter
-        self.passes = passes
-        self.base = base
-        self.power = power
-
-    def fit(self, X: object, y: object) -> Self:
-        """Fit gamma (P,) to X (T, P) and y (T,)."""
-        check_choice("solver", self.solver, SOLVERS)
-        if self.alpha is not None and self.alpha_ratio is not None:
-            raise ValueError("give alpha or alpha_ratio, not both.")
-        ratio = RATIO if self.alpha_ratio is None else self.alpha_ratio
-        check_positive(*(("alpha_ratio", ratio) if self.alpha is None else ("alpha", self.alpha)))
-        problem = self._problem(X, y)
-        exact = self.solver == "exact"
-        self.alpha_max_ = problem.alpha_max if exact else self._sgd_alpha_max(problem)
-        self.alpha_ = float(ratio * self.alpha_max_ if self.alpha is None else self.alpha)
-        fit = self._exact(problem) if exact else self._sgd(problem)
-        self.coef_ = problem.coef(fit)
-        self.support_ = self.coef_ != 0
-        self.intercept_ = problem.intercept(fit)
-        self.dual_gap_, self.relative_gap_ = problem.gap(fit.gap), fit.relative_gap
-        self.n_iter_ = fit.rounds
-        if not self.support_.any():
-            warnings.warn(
-                f"all coefficients are zero at alpha = {self.alpha_:.6g}; from alpha_max = "
-                f"{self.alpha_max_:.6g} on they are.",
-                UserWarning,
-                stacklevel=2,
-            )
-        return self
-
-    def path(
-        self, X: object, y: object, *, alphas: object = None, alpha_ratios: object = None
-    ) -> LassoPath:
-        """Exact solutions at several penalties with the settings of this estimator.
-
-        See `lasso_path`. The estimator itself is not fitted.
-        """
-        if self.solver != "exact":
-            raise ValueError(f"a path takes solver='exact'; got {self.solver!r}.")
-        problem = self._problem(X, y)
-        return solve_path(problem, alphas, alpha_ratios, tol=self.tol, max_iter=self.max_iter)
-
-    def predict(self, X: object) -> np.ndarray:
-        """X gamma + intercept, (T,): the predicted changes of the loss."""
-        check_is_fitted(self)
-        if isinstance(X, Columns):
-            if X.shape[1] != self.n_features_in_:
-                raise ValueError(f"X must have {self.n_features_in_} columns; got {X.shape[1]}.")
-            return X.dot(self.coef_) + self.intercept_
-        X = validate_data(self, _as_numpy(X), dtype=(np.float64, np.float32), reset=False)
-        return X @ self.coef_ + self.intercept_
-
-    def _problem(self, X: object, y: object) -> Problem:
-        if isinstance(X, Columns):
-            self.n_features_in_ = X.shape[1]
-        else:
-            X, y = _as_numpy(X), _as_numpy(y)
-            X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), y_numeric=True)
-        return Problem(
-            X,
-            y,
-            self.groups,
-            standardise=self.standardise,
-            fit_intercept=self.fit_intercept,
-            rescale=self.solver == "exact",
+    check_choice("loss", loss, LOSSES)
+    if (np.diff(trajectory.steps) != 1).any():
+        raise ValueError("trajectory must hold every step (every=1); steps are missing between.")
+    before, after = trajectory.loss_before[1:], trajectory.loss_after[1:]
+    effect = np.diff(before) if loss == "two_batch" else after - before
+    known = np.flatnonzero(np.isfinite(effect))
+    if len(known) < 2:
+        needed = "log(loss=...)" if loss == "two_batch" else "a recorder with a probe"
+        raise ValueError(
+            f"trajectory must hold the loss change of at least 2 steps; got {len(known)} "
+            f"of {len(effect)}. loss={loss!r} takes {needed}."
         )
-
-    def _exact(self, problem: Problem) -> Fit:
-        solver = WorkingSet(problem.design)
-        return solve(solver, problem, self.alpha_, tol=self.tol, max_iter=self.max_iter)
-
-    def _sgd_alpha_max(self, problem: Problem) -> float:
-        weights = solver_step_sizes(problem.design.n_rows, **self._schedule()).numpy()
-        sums = problem.design.correlate(weights * problem.design.y)
-        return float(np.abs(sums).max() / weights.sum()) * problem.design.unit
-
-    def _sgd(self, problem: Problem) -> Fit:
-        design = problem.design
-        if self.alpha_ == 0:  # nothing to do with y
-            w = np.zeros(design.columns.shape[1])
-        else:
-            alpha = self.alpha_ / design.unit
-            w = iterate(design.rows, design.y, len(design.zy), alpha=alpha, **self._schedule()).coef
-        support = np.flatnonzero(w)
-        residual = design.y - (design.gather(support) @ w[support] if len(support) else 0.0)
-        l1 = float(np.abs(w).sum())
-        correlation = design.correlate(residual)
-        lam = problem.penalty(self.alpha_)
-        gap = max(duality_gap(design.y, residual, correlation, l1, lam).gap, 0.0)
-        half = 0.5 * float(design.y @ design.y) or 1.0
-        return Fit(support, w[support], gap, gap / half, self.passes, True)
-
-    def _schedule(self) -> dict[str, float]:
-        return {"passes": self.passes, "base": self.base, "power": self.power}
-
-
-def _as_numpy(values: object) -> object:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
+    return SquaredIncrements(trajectory, known, layer), effect[known]

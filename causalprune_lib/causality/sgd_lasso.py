@@ -20,55 +20,30 @@ z_i <= 0, or A_i < -U_i with z_i >= 0; but A_i > U_i implies z_i >= A_i - U_{i-1
 likewise below.
 
 Corollary. Where the predictions are zero, A = S = sum_i eta_i y_i x_i: the result is soft(S, U),
-and needs no solver. `sgd_departure` says how far from it the predictions lead.
+and needs no solver.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from causalprune_lib._validation import check_finite, check_int, check_positive, check_shape
-from causalprune_lib.causality.solver import as_columns
+from causalprune_lib.causality.solver import as_features, real_array
 
 CLIP = 1e12
 
 
 @dataclass(frozen=True, eq=False)
 class SGDLasso:
-    """What the iterated solver ended with.
+    """What the solver ended with, after N = passes * T updates."""
 
-    Attributes
-    ----------
-    coef : array (P,)
-        gamma; exact zeros are what causal pruning removes.
-    penalty : array (P,)
-        q, the penalty that each coefficient has received; `coef - penalty` is A.
-    threshold : float
-        U = alpha sum_i eta_i.
-    rates, predictions : array (N,)
-        eta_i and p_i of each of the N = passes * T updates.
-    """
-
-    coef: np.ndarray
-    penalty: np.ndarray
-    threshold: float
-    rates: np.ndarray
-    predictions: np.ndarray
-
-
-def learning_rates(n: int, *, base: float = 0.01, power: float = 0.25) -> np.ndarray:
-    """base / i^power for the updates i = 1..n.
-
-    Examples
-    --------
-    >>> learning_rates(16)[[0, 15]]
-    array([0.01 , 0.005])
-    """
-    base, power = check_positive("base", base), check_positive("power", power, allow_zero=True)
-    return base / np.arange(1, check_int("n", n) + 1) ** power
+    coef: np.ndarray  # (P,) gamma; exact zeros are what causal pruning removes
+    penalty: np.ndarray  # (P,) q, the penalty each coefficient has received; coef - penalty is A
+    threshold: float  # U = alpha sum_i eta_i
+    rates: np.ndarray  # (N,) eta_i
+    predictions: np.ndarray  # (N,) p_i
 
 
 def sgd_lasso(
@@ -80,53 +55,34 @@ def sgd_lasso(
     base: float = 0.01,
     power: float = 0.25,
 ) -> SGDLasso:
-    """Run the iterated solver, update by update, in float64.
+    """Run the solver, update by update, in float64.
 
     Parameters
     ----------
-    x : array, memory map, tensor (T, P) or Columns
-    y : array (T,)
+    x, y : array, memory map, tensor (T, P) or Features, and array (T,)
     alpha : float
         The released L1_coeff, above 0.
-    passes : int
-        Times that the T samples are gone through.
-    base, power : float
-        The learning rate is base / i^power; i goes on over the passes.
+    passes, base, power : int, float, float
+        Times that the T samples are gone through, and the learning rate base / i^power of update i.
 
     Examples
     --------
     >>> x, y = np.array([[1e-9, 0.0], [0.0, 1e-9]]), np.array([-2.0, 1.0])
-    >>> found = sgd_lasso(x, y, alpha=0.7e-9)
-    >>> found.coef != 0
+    >>> sgd_lasso(x, y, alpha=0.7e-9).coef != 0
     array([ True, False])
     """
-    columns = as_columns(x)
-    y = np.asarray(y, np.float64)
-    check_shape("y", y, (columns.shape[0],))
+    features, y = as_features(x), real_array("y", y).astype(np.float64)
+    check_shape("y", y, (features.shape[0],))
     check_finite("y", y)
-    return iterate(
-        columns.rows, y, columns.shape[1], alpha=alpha, passes=passes, base=base, power=power
-    )
-
-
-def iterate(
-    rows: Callable[[], Iterable[np.ndarray]],
-    y: np.ndarray,
-    n_columns: int,
-    *,
-    alpha: float,
-    passes: int,
-    base: float,
-    power: float,
-) -> SGDLasso:
-    """The solver on samples that `rows()` yields anew for each pass."""
     alpha, passes = check_positive("alpha", alpha), check_int("passes", passes)
-    rates = learning_rates(passes * len(y), base=base, power=power)
+    check_positive("base", base)
+    check_positive("power", power, allow_zero=True)
+    rates = base / np.arange(1, passes * len(y) + 1) ** power
     predictions = np.zeros(len(rates))
-    w, q = np.zeros((2, n_columns))
+    w, q = np.zeros((2, features.shape[1]))
     threshold, i = 0.0, 0
     for _ in range(passes):
-        for x_t, y_t in zip(rows(), y, strict=True):
+        for x_t, y_t in zip(features.samples(), y, strict=True):
             predictions[i] = p = x_t @ w
             if not np.isfinite(p):
                 raise ValueError(

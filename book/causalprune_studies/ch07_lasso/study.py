@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from causalprune_lib._validation import check_finite, check_shape
-from causalprune_lib.causality.sgd_lasso import iterate
-from causalprune_lib.causality.solver import EPS, as_columns, soft_threshold
+from causalprune_lib.causality.sgd_lasso import sgd_lasso
+from causalprune_lib.causality.solver import EPS, as_features, soft_threshold
 
 
 @dataclass(frozen=True)
@@ -76,17 +76,17 @@ def sgd_departure(
     >>> large.n_different > 0, large.clipping < 1e-13
     (True, True)
     """
-    columns = as_columns(x)
-    n_rows, n_columns = columns.shape
+    features = as_features(x)
+    n_rows, n_columns = features.shape
     y = np.asarray(y, np.float64)
     check_shape("y", y, (n_rows,))
     check_finite("y", y)
     options = {"passes": passes, "base": base, "power": power}
-    found = iterate(columns.rows, y, n_columns, alpha=alpha, **options)
+    found = sgd_lasso(features, y, alpha=alpha, **options)
     rates = found.rates.reshape(passes, n_rows)
     pull = (found.rates * np.abs(found.predictions)).reshape(passes, n_rows).sum(0)
     closed, reach, size, radius = np.zeros(n_columns), np.zeros(n_columns), np.zeros(n_columns), 0.0
-    for x_t, y_t, weight, missed in zip(columns.rows(), y, rates.sum(0), pull, strict=True):
+    for x_t, y_t, weight, missed in zip(features.samples(), y, rates.sum(0), pull, strict=True):
         closed += weight * y_t * x_t
         reach += missed * np.abs(x_t)
         size += weight * abs(y_t) * np.abs(x_t)
