@@ -1,4 +1,4 @@
-"""Public names of version 0.1.0 that have left, for one release: where they are, or what replaces them."""
+"""Public names of version 0.1.0 that have left, for one release, and where they are now."""
 
 from __future__ import annotations
 
