@@ -35,7 +35,7 @@ from causalprune_lib._validation import (
     check_positive,
     check_shape,
 )
-from causalprune_lib.dynamics.recorder import StepListener, StepLosses, WeightReader
+from causalprune_lib.dynamics.listener import StepListener
 from causalprune_lib.nets.parameters import ParameterLayout
 
 LOSSES = ("two_batch", "same_batch")
@@ -255,10 +255,10 @@ class CausalScores:
         n_steps = check_int("n_steps", n_steps, minimum=1 + unused)
         self._step_sizes = solver_step_sizes(n_steps - unused)  # (T,)
         self.layout = ParameterLayout.of(model, which=which)
-        self._model, self._reader = model, WeightReader(model, self.layout)
-        self._listener = StepListener(self._reader, self.step, optimizer=optimizer)
-        self._losses = StepLosses(model, self._listener, probe, reuse=reuse_loss)
-        read = self._reader.parameters()
+        options = {"optimizer": optimizer, "probe": probe, "reuse_loss": reuse_loss}
+        self._model = model
+        self._listener = StepListener(model, self.layout, self.step, **options)
+        read = self._listener.parameters()
         dtype = torch.float64 if any(p.dtype == torch.float64 for p in read) else torch.float32
         self._like = {"dtype": dtype, "device": read[0].device}
         self.n_recorded = self.n_dropped = self.n_late = self.n_unfinished = 0
@@ -275,7 +275,7 @@ class CausalScores:
         vectors = [torch.zeros(self.layout.size, **self._like) for _ in range(VECTORS)]  # (P,) each
         self._weights, self._pending = vectors[:2]  # as last read; the squared increment to there
         self._sums, self._movement = vectors[2:]  # sum_t w_t y_t x_tk and sum_t x_tk before it
-        self._reader.read_into(self._weights)
+        self._listener.read_into(self._weights)
         self._used = self._open = True
         self._listener.start()
         return self
@@ -283,7 +283,7 @@ class CausalScores:
     def batch(self, *batch: object) -> None:
         """Announce the batch of the coming step, for the probe."""
         self._must_be_open()
-        self._losses.announce(batch, due=True)
+        self._listener.batch(batch, measure=True)
 
     def log(self, *, loss: object) -> None:
         """Give the loss of the coming step's batch: before `optimizer.step()` or in its closure."""
@@ -293,16 +293,16 @@ class CausalScores:
                 "loss must be logged before the step of its batch; the first one came after the "
                 "first step."
             )
-        self._losses.log(loss)
+        self._listener.log(loss)
         self._logged = True
 
     def step(self) -> None:
         """Count one step. Optimizers do this by themselves; a loop without one calls it."""
         self._must_be_open()
-        before, after = self._losses.take(due=self.loss == "same_batch")
+        before, after = self._listener.losses(measure=self.loss == "same_batch")
         if self.loss == "two_batch":
             self._finish(before - self._last_loss)
-        self._reader.read_into(self._pending)
+        self._listener.read_into(self._pending)
         increment = torch.sub(self._pending, self._weights, out=self._weights)
         if not self._unit:  # the squares of a small first increment would vanish in float32
             largest = float(torch.linalg.vector_norm(increment, ord=math.inf))
@@ -337,7 +337,7 @@ class CausalScores:
         if kind is not None:
             return
         now = self.layout.parameters(self._model)
-        pairs = zip(now, now.values(), self._reader.parameters(), strict=True)
+        pairs = zip(now, now.values(), self._listener.parameters(), strict=True)
         self._replaced = [name for name, own, read in pairs if own is not read]
         n, planned = self.n_recorded + self.n_dropped, len(self._step_sizes)
         said = []

@@ -29,7 +29,8 @@ from torch import nn
 from causalprune_lib._validation import check_choice, check_fraction, check_int, check_shape
 from causalprune_lib.causality.decisions import RULES, causal_decision
 from causalprune_lib.causality.granger import granger_test, min_length
-from causalprune_lib.dynamics.recorder import TrajectoryRecorder, undisturbed
+from causalprune_lib.dynamics.listener import undisturbed
+from causalprune_lib.dynamics.recorder import TrajectoryRecorder
 from causalprune_lib.dynamics.trajectory import Trajectory
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.parameters import ParameterLayout

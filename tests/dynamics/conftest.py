@@ -1,4 +1,4 @@
-"""Small networks: one in a loop that keeps clones of its weights by hand, and one full of noise."""
+"""Small networks and their batches: plain, in a loop that keeps clones by hand, full of noise."""
 
 from __future__ import annotations
 
@@ -9,6 +9,25 @@ import pytest
 import torch
 from torch import nn
 
+Batches = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+def noise_batches(n: int, size: int, shape: tuple[int, ...], n_classes: int) -> Batches:
+    noise = torch.Generator().manual_seed(1)
+    return [
+        (
+            torch.randn(size, *shape, generator=noise),
+            torch.randint(n_classes, (size,), generator=noise),
+        )
+        for _ in range(n)
+    ]
+
 
 class Loop:
     """Seven steps on noise: 42 prunable weights, 18 in a convolution and 24 in a linear layer."""
@@ -16,16 +35,13 @@ class Loop:
     steps = 7
 
     def network(self, seed: int = 0) -> nn.Sequential:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        def make():
             return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
 
-    def batches(self, steps: int | None = None) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        noise = torch.Generator().manual_seed(1)
-        return [
-            (torch.randn(5, 1, 4, 4, generator=noise), torch.randint(3, (5,), generator=noise))
-            for _ in range(steps or self.steps)
-        ]
+        return seeded(make, seed)
+
+    def batches(self, steps: int | None = None) -> Batches:
+        return noise_batches(steps or self.steps, 5, (1, 4, 4), 3)
 
     def loss(self, model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(model(x), y)
@@ -49,6 +65,10 @@ class Loop:
                 seen.append(self.weights(model))
         return torch.stack(seen).numpy()
 
+    def same_bits(self, one: np.ndarray, other: np.ndarray) -> bool:
+        """Equality that tells -0 from 0."""
+        return one.shape == other.shape and one.tobytes() == other.tobytes()
+
 
 @pytest.fixture
 def loop() -> Loop:
@@ -71,11 +91,21 @@ class Noisy(nn.Module):
 
 @pytest.fixture
 def noisy() -> Callable[[], Noisy]:
-    """Makes the same network each time."""
+    """Makes the same network each time; its inputs are (16, 4), its classes 3."""
+    return lambda: seeded(Noisy)
 
-    def make() -> Noisy:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return Noisy()
+
+@pytest.fixture
+def mlp() -> Callable[[], nn.Sequential]:
+    """Makes the same network of 26 parameters each time, 20 of them prunable."""
+    return lambda: seeded(lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)))
+
+
+@pytest.fixture
+def batches() -> Callable[..., Batches]:
+    """Batches of noise: of six for `mlp`, or of another size, shape and number of classes."""
+
+    def make(n: int, size: int = 6, shape: tuple[int, ...] = (3,), n_classes: int = 2) -> Batches:
+        return noise_batches(n, size, shape, n_classes)
 
     return make

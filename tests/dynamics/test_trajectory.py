@@ -1,6 +1,10 @@
-"""The trajectory itself: its arithmetic, its views, its files, and what it refuses."""
+"""The trajectory itself: its arithmetic, its files as they are read, and what it refuses."""
 
 from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,28 +14,35 @@ from hypothesis import strategies as st
 from torch import nn
 
 from causalprune_lib._memory import Bytes
+from causalprune_lib.dynamics import trajectory
+from causalprune_lib.dynamics.recorder import TrajectoryRecorder
 from causalprune_lib.dynamics.trajectory import Trajectory
 from causalprune_lib.nets.parameters import ParameterLayout
 
 LAYOUT = ParameterLayout.of(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)))  # P = 8
+STORED = ("steps", "weights", "loss_before", "loss_after", "error", "index")
 
 
-def random_walk(rows: int, seed: int = 0, *, dtype=np.float32, **columns) -> Trajectory:
+def random_walk(length: int, seed: int = 0) -> Trajectory:
     noise = np.random.default_rng(seed)
-    weights = noise.normal(size=(rows, LAYOUT.size)).cumsum(axis=0).astype(dtype)
-    return Trajectory(np.arange(rows), weights, LAYOUT, **columns)
+    weights = noise.normal(size=(length, LAYOUT.size)).cumsum(axis=0).astype(np.float32)
+    return Trajectory(np.arange(length), weights, LAYOUT)
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    rows=st.integers(1, 12), seed=st.integers(0, 99), max_bytes=st.sampled_from([1, 40, 100, 10**6])
+    length=st.integers(1, 12),
+    seed=st.integers(0, 99),
+    chunk=st.sampled_from([1, 64, 100, 300, 10**6]),
 )
-def test_movement_is_the_sum_of_squared_increments_for_any_chunk(rows, seed, max_bytes):
-    walk = random_walk(rows, seed)
+def test_movement_is_the_sum_of_squared_increments_for_any_chunk(length, seed, chunk):
+    walk = random_walk(length, seed)
     exact = np.zeros(LAYOUT.size)
     for before, after in zip(walk.weights[:-1], walk.weights[1:], strict=True):
         exact += (after.astype(np.float64) - before.astype(np.float64)) ** 2
-    movement = walk.movement(max_bytes=max_bytes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trajectory, "CHUNK_BYTES", chunk)
+        movement = walk.movement()
     assert movement.dtype == torch.float64
     # rounding of a sum of T non-negative terms: at most T units in the last place
     np.testing.assert_allclose(movement, exact, rtol=12 * np.finfo(float).eps)
@@ -45,34 +56,11 @@ def test_movement_keeps_steps_that_float32_sums_would_lose():
     assert movement.tolist() == [4096.0**2 + 9_999.0] * LAYOUT.size
 
 
-@settings(max_examples=40, deadline=None)
-@given(rows=st.integers(1, 12), max_bytes=st.sampled_from([1, 40, 100, 10**6]))
-def test_chunks_put_together_are_the_whole(rows, max_bytes):
-    walk = random_walk(rows)
+def test_increments_are_differences_in_the_type_of_the_weights():
+    walk = random_walk(6)
     whole = torch.from_numpy(np.array(walk.weights))
-    parts = list(walk.iter_weights(max_bytes=max_bytes))
-    assert torch.equal(torch.cat([part for _, part in parts], dim=1), whole)
-    assert all(torch.equal(whole[:, where], part) for where, part in parts)
-    assert all(part.nbytes <= max_bytes or part.shape[1] == 1 for _, part in parts)
-    increments = walk.increments()
-    assert torch.equal(increments, whole[1:] - whole[:-1])
-    for where, part in walk.iter_increments(max_bytes=max_bytes):
-        assert torch.equal(increments[where], part)
-        assert part.nbytes <= max_bytes or len(part) == 1
-
-
-def test_windows_hold_the_rows_that_they_say():
-    walk = random_walk(10, loss_before=np.arange(10.0), error=np.full(10, 0.5))
-    part = walk.window(3, 6)
-    assert part.steps.tolist() == [3, 4, 5, 6]
-    assert part.loss_before.tolist() == [3.0, 4.0, 5.0, 6.0]
-    assert np.shares_memory(part.weights, walk.weights)
-    windows = walk.sliding_windows(4, stride=3)
-    assert windows.shape == (3, LAYOUT.size, 4)
-    for w in range(3):
-        assert np.array_equal(windows[w], walk.weights[3 * w : 3 * w + 4].T)
-    assert walk.sliding_windows(10).shape == (1, LAYOUT.size, 10)
-    assert np.shares_memory(windows, walk.weights)
+    assert torch.equal(walk.increments(), whole[1:] - whole[:-1])
+    assert walk.increments().dtype == torch.float32
 
 
 def test_rewinding_restores_the_bits():
@@ -84,48 +72,6 @@ def test_rewinding_restores_the_bits():
     assert walk.weights[2].any()
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("index", [None, [1, 2, 6]])
-@pytest.mark.parametrize("complete", [True, False])
-def test_saved_and_loaded_is_the_same(dtype, index, complete, tmp_path):
-    whole = random_walk(6, dtype=dtype)
-    walk = Trajectory(
-        whole.steps * 3,
-        whole.weights if index is None else whole.weights[:, index],
-        LAYOUT,
-        loss_before=np.arange(6.0),
-        loss_after=[np.nan, 1, np.inf, 3, 4, 5],
-        error=np.linspace(0, 1, 6),
-        index=index,
-        complete=complete,
-    )
-    walk.save(tmp_path / "walk")
-    again = Trajectory.load(tmp_path / "walk")
-    for name in ("steps", "weights", "loss_before", "loss_after", "error", "index"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(walk, name))
-    assert again.weights.dtype == dtype
-    assert again.layout == LAYOUT
-    assert again.complete is complete
-    assert (tmp_path / "walk" / "index.npy").exists() is (index is not None)
-    with pytest.raises(FileExistsError, match="overwrite=True"):
-        walk.save(tmp_path / "walk")
-    again.save(tmp_path / "walk", overwrite=True)  # onto the very files that it maps
-    np.testing.assert_array_equal(Trajectory.load(tmp_path / "walk").weights, walk.weights)
-
-
-def test_a_walk_of_millions_of_weights_stays_on_disk(tmp_path):
-    layout = ParameterLayout(("wide.weight",), (torch.Size((1000, 1000)),))
-    weights = np.zeros((3, 10**6), np.float32)
-    weights[1] = 1.0
-    Trajectory([0, 1, 2], weights, layout).save(tmp_path / "walk")
-    loaded = Trajectory.load(tmp_path / "walk")
-    base = loaded.weights
-    while not isinstance(base, np.memmap):
-        base = base.base
-    assert base.filename.name == "weights.npy"
-    assert torch.equal(loaded.movement(), torch.full((10**6,), 2.0, dtype=torch.float64))
-
-
 def test_a_diverged_walk_is_kept_and_its_movement_names_the_first_bad_step():
     weights = np.array(random_walk(6).weights)
     weights[3, 7], weights[4, 1] = np.inf, np.nan
@@ -133,18 +79,79 @@ def test_a_diverged_walk_is_kept_and_its_movement_names_the_first_bad_step():
     assert walk.finite.tolist() == [True, True, True, False, False, True]
     with pytest.raises(ValueError, match=r"in 1\.weight\[0, 1\] after step 30"):
         walk.movement()
-    assert torch.isfinite(walk.window(0, 20).movement()).all()
 
 
-def test_stored_arrays_cannot_be_written_to(tmp_path):
-    walk = random_walk(4)
-    walk.save(tmp_path / "walk")
-    for trajectory in (walk, Trajectory.load(tmp_path / "walk")):
-        for name in ("steps", "weights", "loss_before", "loss_after", "error", "index"):
+@pytest.fixture
+def recorded(loop, tmp_path) -> tuple[Path, np.ndarray]:
+    """A recording of eight rows in a folder, and its weights."""
+    model = loop.network()
+    with TrajectoryRecorder(model, path=tmp_path / "run") as recorder:
+        seen = loop.walk(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        recorder.log(error=0.25)
+    return tmp_path / "run", seen
+
+
+def forget_the_end(path: Path) -> None:
+    """Make meta.json say what it says while a recording runs."""
+    meta = json.loads((path / "meta.json").read_text())
+    (path / "meta.json").write_text(json.dumps({**meta, "rows": None, "complete": False}))
+
+
+def test_a_loaded_walk_stays_on_disk_and_no_array_can_be_written_to(recorded):
+    loaded = Trajectory.load(recorded[0])
+    base = loaded.weights
+    while not isinstance(base, np.memmap):
+        base = base.base
+    assert base.filename.name == "weights.npy"
+    for walk in (loaded, random_walk(4)):
+        for name in STORED:
             with pytest.raises(ValueError, match="read-only"):
-                getattr(trajectory, name)[0] = 0
+                getattr(walk, name)[0] = 0
         with pytest.raises(AttributeError):
-            trajectory.weights = None
+            walk.weights = None
+
+
+@pytest.mark.parametrize("name", ["weights.npy", "columns.npy"])
+def test_a_torn_last_row_is_left_out_of_a_killed_recording_and_named_in_a_finished_one(
+    recorded, name
+):
+    path, seen = recorded
+    with (path / name).open("r+b") as file:
+        file.truncate(file.seek(0, os.SEEK_END) - 5)
+    with pytest.raises(ValueError, match=rf"{name} must hold 8 rows; 7 are whole"):
+        Trajectory.load(path)
+    forget_the_end(path)
+    loaded = Trajectory.load(path)
+    assert np.array_equal(loaded.weights, seen[:-1])
+    assert not loaded.complete
+    assert "unfinished" in repr(loaded)
+
+
+def test_half_a_row_too_many_is_left_out(recorded):
+    path, seen = recorded
+    forget_the_end(path)
+    with (path / "weights.npy").open("ab") as file:
+        file.write(b"\x7f" * 90)
+    loaded = Trajectory.load(path)
+    assert np.array_equal(loaded.weights, seen)
+    assert loaded.error[-1] == 0.25
+
+
+def test_what_is_no_recording_is_named(tmp_path, recorded):
+    with pytest.raises(FileNotFoundError, match=r"there is no meta\.json in .*nowhere"):
+        Trajectory.load(tmp_path / "nowhere")
+    path, _ = recorded
+    meta = json.loads((path / "meta.json").read_text())
+    for text in ("{", '{"format": "other"}', "[]", json.dumps({**meta, "layout": None})):
+        (path / "meta.json").write_text(text)
+        message = r"meta\.json is damaged.*say 'causalprune trajectory', version 1; got"
+        with pytest.raises(ValueError, match=message):
+            Trajectory.load(path)
+    (path / "meta.json").write_text(json.dumps(meta))
+    forget_the_end(path)
+    (path / "columns.npy").unlink()
+    with pytest.raises(ValueError, match=r"columns\.npy must hold at least 1 rows; 0 are whole"):
+        Trajectory.load(path)
 
 
 def test_wrong_trajectories_are_named():
@@ -167,12 +174,6 @@ def test_wrong_trajectories_are_named():
     walk = Trajectory([0, 4, 8], weights, LAYOUT)
     with pytest.raises(ValueError, match="step must be a recorded one; got 5, the nearest is 4"):
         walk.at(5)
-    with pytest.raises(ValueError, match=r"must hold a recorded step in 0\.\.8; got 5\.\.7"):
-        walk.window(5, 7)
-    with pytest.raises(ValueError, match="size must be at most T = 3 rows; got 4"):
-        walk.sliding_windows(4)
-    with pytest.raises(ValueError, match="max_bytes must be >= 1; got 0"):
-        walk.movement(max_bytes=0)
 
 
 @pytest.mark.parametrize(
