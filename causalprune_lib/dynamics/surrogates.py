@@ -13,7 +13,9 @@ surrogate                   keeps                                         stands
 `increment_shuffled`        first and last value, increments as a set     a random walk
 ==========================  ============================================  ======================
 
-All take series (..., n) with time last, treat each alone, and need `seed=` or `generator=`.
+All take floating-point series (..., n) with time last, treat each alone, need `seed=` or
+`generator=`, compute in float64 and give back the type of the series. All but `shuffled` refuse NaN
+and infinity.
 """
 
 from __future__ import annotations
@@ -23,37 +25,23 @@ import math
 import torch
 
 from causalprune_lib._validation import check_finite
-from causalprune_lib.dynamics.systems import make_generator
+from causalprune_lib.dynamics.systems import Generator, make_generator
 
 
 def shuffled(
-    x: torch.Tensor, *, seed: int | None = None, generator: torch.Generator | None = None
+    x: torch.Tensor, *, seed: int | None = None, generator: Generator = None
 ) -> torch.Tensor:
-    """The samples of each series in random order.
-
-    Examples
-    --------
-    >>> x = torch.arange(6.0).view(2, 3)
-    >>> shuffled(x, seed=0).sort(-1).values.equal(x)
-    True
-    """
-    _check(x, minimum=1)
-    order = _uniform(x, make_generator(seed, generator, x.device)).argsort(-1)
-    return x.gather(-1, order)
+    """The samples of each series in random order."""
+    _check(x)
+    return _shuffled(x, make_generator(seed, generator, x.device))
 
 
 def phase_randomised(
-    x: torch.Tensor, *, seed: int | None = None, generator: torch.Generator | None = None
+    x: torch.Tensor, *, seed: int | None = None, generator: Generator = None
 ) -> torch.Tensor:
     """Each series with the phases of its Fourier transform replaced by uniform random ones.
 
     The amplitudes stay, those of the mean and (n even) of the highest frequency with their sign.
-    Computed in float64; a float32 series comes back as float32.
-
-    Raises
-    ------
-    ValueError
-        A sample is NaN or infinite.
 
     Examples
     --------
@@ -62,74 +50,61 @@ def phase_randomised(
     >>> torch.allclose(torch.fft.rfft(y).abs(), torch.fft.rfft(x).abs())
     True
     """
-    _check(x, minimum=1)
-    check_finite("x", x)
+    _check(x, finite=True)
     return _random_phases(x.double(), make_generator(seed, generator, x.device)).to(x.dtype)
 
 
-def aaft(
-    x: torch.Tensor, *, seed: int | None = None, generator: torch.Generator | None = None
-) -> torch.Tensor:
+def aaft(x: torch.Tensor, *, seed: int | None = None, generator: Generator = None) -> torch.Tensor:
     """Amplitude-adjusted Fourier transform surrogates: exactly the values of each series.
 
     Normal noise is put into the rank order of `x`, its phases are randomised, and the values of `x`
     are put into the rank order of the result. For short or very skewed series the spectrum comes
     out flatter than that of `x` (Schreiber and Schmitz, Phys. Rev. Lett. 77, 1996).
-
-    Examples
-    --------
-    >>> x = torch.tensor([0.0, 5.0, 1.0, -1.0, 2.0])
-    >>> aaft(x, seed=0).sort().values.tolist()
-    [-1.0, 0.0, 1.0, 2.0, 5.0]
     """
-    _check(x, minimum=1)
-    check_finite("x", x)
+    _check(x, finite=True)
     random = make_generator(seed, generator, x.device)
     noise = torch.randn(x.shape, generator=random, dtype=torch.float64, device=x.device)
-    rank_of_x = x.argsort(-1).argsort(-1)
-    alike = noise.sort(-1).values.gather(-1, rank_of_x)  # normal, in the order of x
-    rank = _random_phases(alike, random).argsort(-1).argsort(-1)
-    return x.sort(-1).values.gather(-1, rank)
+    alike = noise.sort(-1).values.gather(-1, _rank(x))  # normal, in the order of x
+    return x.sort(-1).values.gather(-1, _rank(_random_phases(alike, random)))
 
 
 def increment_shuffled(
-    x: torch.Tensor, *, seed: int | None = None, generator: torch.Generator | None = None
+    x: torch.Tensor, *, seed: int | None = None, generator: Generator = None
 ) -> torch.Tensor:
     """A random walk with the increments of each series, in random order, from its first value.
 
     The last value is that of `x` too, up to rounding, because the increments add up to the same.
-
-    Examples
-    --------
-    >>> x = torch.tensor([1.0, 2.0, 4.0, 3.0])
-    >>> y = increment_shuffled(x, seed=0)
-    >>> y[0].item(), y[-1].item(), sorted(y.diff().tolist())
-    (1.0, 3.0, [-1.0, 1.0, 2.0])
     """
-    _check(x, minimum=2)
-    check_finite("x", x)
-    steps = shuffled(x.double().diff(dim=-1), seed=seed, generator=generator)
+    _check(x, minimum=2, finite=True)
+    steps = _shuffled(x.double().diff(dim=-1), make_generator(seed, generator, x.device))
     first = x[..., :1].double()
     return torch.cat([first, first + steps.cumsum(-1)], -1).to(x.dtype)
 
 
-def _check(x: object, *, minimum: int) -> None:
+def _check(x: object, *, minimum: int = 1, finite: bool = False) -> None:
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         kind = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
         raise TypeError(f"x must be a floating-point torch.Tensor; got {kind}.")
     if x.dim() == 0 or x.shape[-1] < minimum:
         raise ValueError(f"x must have shape (..., n) with n >= {minimum}; got {tuple(x.shape)}.")
+    if finite:
+        check_finite("x", x)
 
 
-def _uniform(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    return torch.rand(x.shape, generator=generator, dtype=torch.float64, device=x.device)
+def _shuffled(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    draws = torch.rand(x.shape, generator=generator, dtype=torch.float64, device=x.device)
+    return x.gather(-1, draws.argsort(-1))
+
+
+def _rank(x: torch.Tensor) -> torch.Tensor:
+    """The place of each sample in the order of its series."""
+    return x.argsort(-1).argsort(-1)
 
 
 def _random_phases(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    n = x.shape[-1]
-    spectrum = torch.fft.rfft(x)
-    turn = 2 * math.pi * _uniform(spectrum.real, generator)
-    randomised = torch.polar(spectrum.abs(), turn)
+    n, spectrum = x.shape[-1], torch.fft.rfft(x)
+    draws = torch.rand(spectrum.shape, generator=generator, dtype=torch.float64, device=x.device)
+    randomised = torch.polar(spectrum.abs(), 2 * math.pi * draws)
     randomised[..., 0] = spectrum[..., 0]
     if n % 2 == 0:
         randomised[..., -1] = spectrum[..., -1]

@@ -2,10 +2,12 @@
 
 A tangent vector v is an infinitely small perturbation of the state. The map F carries it to J(x) v,
 with J the Jacobian of F; for an SGD step J = I - lr H, so J v is one Hessian-vector product. The
-exponent is the long-run mean of ln |J v| / |v| per step. Vectors are made orthonormal again every
-few steps, which keeps them finite and, for several vectors, gives several exponents (Benettin,
-Galgani, Giorgilli and Strelcyn, Meccanica 15, 1980). No embedding, no neighbours, no window: this
-is the yardstick for what is estimated from series.
+exponent is the long-run mean of ln |J v| / |v| per step. The vectors are made orthonormal again
+after every step, which keeps them finite and, for several vectors, gives several exponents. No
+embedding, no neighbours, no window: this is the yardstick for what is estimated from series.
+
+Benettin, Galgani, Giorgilli and Strelcyn, "Lyapunov characteristic exponents for smooth dynamical
+systems", Meccanica 15, 9-30, 1980.
 """
 
 from __future__ import annotations
@@ -30,13 +32,141 @@ from causalprune_lib._validation import (
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.nets.training import device_and_dtype, refresh_pruned_weights
 
-# ---- sgd_map: Training seen as a map: one SGD step is a function from the weights to the weights
-
-
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-
 Batch = tuple[torch.Tensor, torch.Tensor]
+Pushed = tuple[torch.Tensor, torch.Tensor]  # the state after a step, and tangents after it
+
+
+@dataclass(frozen=True, eq=False)
+class TangentResult:
+    """Exponents along one orbit of T steps.
+
+    Attributes
+    ----------
+    exponent : tensor (n_vectors,)
+        Nats per step, largest first; NaN if the orbit diverged.
+    log_stretch : tensor (T, n_vectors)
+        ln of the growth in each step, whose mean is the exponent; -inf where a vector was crushed.
+    state : tensor
+        The last state of the orbit.
+    vectors : tensor (n_vectors, *state.shape)
+        The last tangent vectors, orthonormal.
+    diverged_at : int or None
+        The first step after which the state or a vector was not finite.
+    """
+
+    exponent: torch.Tensor
+    log_stretch: torch.Tensor
+    state: torch.Tensor
+    vectors: torch.Tensor
+    diverged_at: int | None
+
+
+def tangent_exponent(
+    model: nn.Module,
+    loss: Loss,
+    batches: Iterable[Batch],
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    n_vectors: int = 1,
+    vectors: torch.Tensor | None = None,
+    seed: int = 0,
+) -> TangentResult:
+    """Lyapunov exponents of SGD on `model`, along the very path that `batches` make it take.
+
+    The perturbations are of the weights that SGD moves: not of pruned or frozen ones. A direction
+    in which the loss is flat keeps its length, so a network with such directions (dead units,
+    more weights than the data can tell apart) has no largest exponent below 0. Computed in float64.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Where training starts; left as it is. All its parameters, biases too, are the state.
+    loss : callable
+        loss(output, target) -> scalar tensor, twice differentiable.
+    batches : iterable of (x, y)
+        One SGD step each, in this order. Repeat the data for several epochs.
+    lr, momentum : float
+        As in `torch.optim.SGD`. With momentum the state is (theta, velocity).
+    n_vectors : int
+        How many exponents, from the largest on; at most the number of free variables.
+    vectors : tensor (n_vectors, P), or (n_vectors, 2P) with momentum, optional
+        First tangent vectors. Default: random, from `seed`.
+    seed : int
+        For the first vectors and for dropout.
+
+    Raises
+    ------
+    ValueError
+        See `SGDMap`; also `batches` is empty, or `vectors` has another shape or depend on each
+        other.
+
+    Examples
+    --------
+    A quadratic loss with curvature h = 2 contracts by |1 - lr h| per step:
+
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> batch = (torch.ones(4, 1), torch.zeros(4, 1))
+    >>> found = tangent_exponent(model, nn.functional.mse_loss, [batch] * 20, lr=0.1)
+    >>> print(f"{found.exponent.item():.6f}, truth {math.log(0.8):.6f}")
+    -0.223144, truth -0.223144
+    """
+    batches = as_batches(batches)
+    step = SGDMap(model, loss, lr=lr, momentum=momentum)
+    movable = step.movable.repeat(2) if momentum else step.movable
+    tangents = _first_vectors(step.start, vectors, n_vectors, seed, movable)
+    moves = [lambda x, v, batch=batch: step.push(x, v, batch) for batch in batches]
+    with step.running(seed):
+        return _benettin(moves, step.start, tangents)
+
+
+def tangent_exponent_map(
+    step: Callable[[torch.Tensor], torch.Tensor],
+    start: torch.Tensor | float,
+    n_steps: int,
+    *,
+    jvp: Callable[[torch.Tensor, torch.Tensor], Pushed] | None = None,
+    n_vectors: int = 1,
+    transient: int = 0,
+    vectors: torch.Tensor | None = None,
+    seed: int = 0,
+) -> TangentResult:
+    """Exponents of the map `step`, a tensor to a tensor of its shape, along the orbit of `start`.
+
+    Parameters
+    ----------
+    n_steps : int
+        T, steps to average over, after `transient` steps without tangent vectors. In float64.
+    jvp : callable, optional
+        (x, v) -> (step(x), J(x) v). Default: forward-mode differentiation of `step`.
+    n_vectors, vectors, seed
+        As in `tangent_exponent`; `vectors` (n_vectors, *start.shape).
+
+    Examples
+    --------
+    >>> def logistic(x):
+    ...     return 4 * x * (1 - x)
+    >>> def with_tangent(x, v):
+    ...     return logistic(x), (4 - 8 * x) * v
+    >>> found = tangent_exponent_map(logistic, 0.3, 2000, jvp=with_tangent)
+    >>> print(f"{found.exponent.item():.2f}, truth {math.log(2):.2f}")
+    0.69, truth 0.69
+    """
+    state = torch.as_tensor(start, dtype=torch.float64)
+    for _ in range(check_int("transient", transient, minimum=0)):
+        state = step(state)
+    if jvp is None:
+
+        def jvp(x, v):
+            return torch.func.jvp(step, (x,), (v,))
+
+    def move(x: torch.Tensor, v: torch.Tensor) -> Pushed:
+        pairs = [jvp(x, one) for one in v]
+        return pairs[0][0], torch.stack([tangent for _, tangent in pairs])
+
+    tangents = _first_vectors(state, vectors, n_vectors, seed)
+    return _benettin([move] * check_int("n_steps", n_steps), state, tangents)
 
 
 class SGDMap:
@@ -48,7 +178,7 @@ class SGDMap:
     Parameters
     ----------
     model : nn.Module
-        Where the weights start. Pruned weights and frozen parameters stay as they are.
+        Where the weights start; read, never changed. Pruned and frozen weights stay as they are.
     loss : callable
         loss(output, target) -> scalar tensor.
     lr, momentum : float
@@ -83,26 +213,33 @@ class SGDMap:
         self.model, self.loss, self.dtype = model, loss, dtype
         self.lr = check_positive("lr", lr)
         self.momentum = check_fraction("momentum", momentum, closed=False)
-        _refuse_running_statistics(model)
+        for name, module in model.named_modules():
+            if module.training and getattr(module, "running_mean", None) is not None:
+                raise ValueError(
+                    f"model must not move running statistics while it trains; got {name!r} "
+                    f"({type(module).__name__}) in training mode. Call model.eval(), or build the "
+                    "model without batch normalisation."
+                )
         self.layout = ParameterLayout.of(model, which="all")
-        live = self.layout.parameters(model)
+        self.size = self.layout.size  # P, biases included
+        trained = self.layout.parameters(model)
         known_as = {id(parameter): name for name, parameter in model.named_parameters()}
-        self._names = {name: known_as[id(parameter)] for name, parameter in live.items()}
-        self._fixed = {name: _cast(buffer, dtype) for name, buffer in model.named_buffers()}
+        self._names = {name: known_as[id(parameter)] for name, parameter in trained.items()}
+        buffers = dict(model.named_buffers())
+        self._fixed = {name: self._cast(buffer) for name, buffer in buffers.items()}
         with torch.no_grad():
-            theta = self.layout.flatten(live).to(dtype)
+            theta = self.layout.flatten(trained).to(dtype)
         check_finite("the weights of model", theta)
-        self.movable = self._movable(live)  # (P,) False where SGD never moves a weight
         self.start = torch.cat([theta, torch.zeros_like(theta)]) if self.momentum else theta
-
-    @property
-    def size(self) -> int:
-        """P, the number of parameters, biases included."""
-        return self.layout.size
+        movable = []  # (P,) False where SGD never moves a weight
+        for name, parameter in trained.items():
+            mask = buffers.get(f"{name}_mask", torch.ones_like(parameter))
+            movable.append((mask != 0).flatten() & parameter.requires_grad)
+        self.movable = torch.cat(movable)
 
     def loss_at(self, theta: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Loss of one batch at the flat weights `theta` (P,)."""
-        x, y = (_cast(part, self.dtype) for part in batch)
+        x, y = (self._cast(part) for part in batch)
         values = {self._names[name]: t for name, t in self.layout.unflatten(theta).items()}
         return self.loss(functional_call(self.model, (values, self._fixed), (x,)), y)
 
@@ -111,9 +248,7 @@ class SGDMap:
         theta = state[: self.size]
         return self._moved(state, theta, grad(self.loss_at)(theta, batch))
 
-    def push(
-        self, state: torch.Tensor, vectors: torch.Tensor, batch: Batch
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def push(self, state: torch.Tensor, vectors: torch.Tensor, batch: Batch) -> Pushed:
         """The state after one step, and the tangent vectors (n, D) after it.
 
         The gradient's derivative in the direction v is the Hessian-vector product H v; H is
@@ -129,21 +264,6 @@ class SGDMap:
         # An SGD step is affine in (state, gradient), so it treats their tangents as them.
         return self._moved(state, theta, gradient), self._moved(vectors, along, products)
 
-    def _moved(self, state, theta, gradient) -> torch.Tensor:
-        gradient = torch.where(self.movable, gradient, 0.0)
-        if not self.momentum:
-            return theta - self.lr * gradient
-        velocity = self.momentum * state[..., self.size :] + gradient
-        return torch.cat([theta - self.lr * velocity, velocity], -1)
-
-    def _movable(self, live: dict[str, nn.Parameter]) -> torch.Tensor:
-        masks = dict(self.model.named_buffers())
-        pieces = []
-        for name, parameter in live.items():
-            mask = masks.get(f"{name}_mask", torch.ones_like(parameter))
-            pieces.append((mask != 0).flatten() & parameter.requires_grad)
-        return torch.cat(pieces)
-
     @contextmanager
     def running(self, seed: int) -> Iterator[None]:
         """Seed dropout inside the block; afterwards the generators and the model are as before."""
@@ -152,6 +272,16 @@ class SGDMap:
                 yield
         finally:
             refresh_pruned_weights(self.model)
+
+    def _moved(self, state, theta, gradient) -> torch.Tensor:
+        gradient = torch.where(self.movable, gradient, 0.0)
+        if not self.momentum:
+            return theta - self.lr * gradient
+        velocity = self.momentum * state[..., self.size :] + gradient
+        return torch.cat([theta - self.lr * velocity, velocity], -1)
+
+    def _cast(self, value: torch.Tensor) -> torch.Tensor:
+        return value.to(self.dtype) if value.is_floating_point() else value
 
 
 def as_batches(batches: Iterable[Batch]) -> list[Batch]:
@@ -165,182 +295,6 @@ def as_batches(batches: Iterable[Batch]) -> list[Batch]:
                 f"batches must hold pairs (x, y); got a {type(batch).__name__} at {number}."
             )
     return listed
-
-
-def _cast(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return value.to(dtype) if value.is_floating_point() else value
-
-
-def _refuse_running_statistics(model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        if module.training and getattr(module, "running_mean", None) is not None:
-            raise ValueError(
-                f"model must not move running statistics while it trains; got {name!r} "
-                f"({type(module).__name__}) in training mode. Call model.eval(), or build the "
-                "model without batch normalisation."
-            )
-
-
-# ---- tangent: The true largest Lyapunov exponent of a map, and of SGD as a map, from its tangent
-
-
-Jvp = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-
-
-@dataclass(frozen=True, eq=False)
-class TangentResult:
-    """Exponents along one orbit.
-
-    Attributes
-    ----------
-    exponent : tensor (n_vectors,)
-        Nats per step, largest first; NaN if the orbit diverged.
-    running : tensor (R, n_vectors)
-        The estimate after each of the R renormalisations.
-    log_stretch : tensor (R, n_vectors)
-        ln of the growth since the renormalisation before. With `renormalise_every=1`, R = T steps.
-    steps : tensor (R,) of int64
-        Steps taken at each renormalisation.
-    state : tensor
-        The last state of the orbit.
-    vectors : tensor (n_vectors, *state.shape)
-        The last tangent vectors, orthonormal.
-    diverged_at : int or None
-        The first step after which the state or a vector was not finite.
-    """
-
-    exponent: torch.Tensor
-    running: torch.Tensor
-    log_stretch: torch.Tensor
-    steps: torch.Tensor
-    state: torch.Tensor
-    vectors: torch.Tensor
-    diverged_at: int | None
-
-
-def tangent_exponent_map(
-    step: Callable[[torch.Tensor], torch.Tensor],
-    start: torch.Tensor | float,
-    n_steps: int,
-    *,
-    jvp: Jvp | None = None,
-    n_vectors: int = 1,
-    renormalise_every: int = 1,
-    transient: int = 0,
-    vectors: torch.Tensor | None = None,
-    seed: int = 0,
-) -> TangentResult:
-    """Exponents of the map `step` along the orbit of `start`.
-
-    Parameters
-    ----------
-    step : callable
-        The map: a tensor to a tensor of the same shape.
-    start : tensor or float
-        First state. Computed in float64.
-    n_steps : int
-        T, steps to average over, after `transient` steps without tangent vectors.
-    jvp : callable, optional
-        (x, v) -> (step(x), J(x) v). Default: forward-mode differentiation of `step`.
-    n_vectors : int
-        How many exponents, from the largest on; at most the size of the state.
-    renormalise_every : int
-        Steps between two renormalisations.
-    vectors : tensor (n_vectors, *start.shape), optional
-        First tangent vectors. Default: random, from `seed`.
-
-    Returns
-    -------
-    TangentResult
-
-    Examples
-    --------
-    >>> def logistic(x):
-    ...     return 4 * x * (1 - x)
-    >>> def with_tangent(x, v):
-    ...     return logistic(x), (4 - 8 * x) * v
-    >>> found = tangent_exponent_map(logistic, 0.3, 2000, jvp=with_tangent)
-    >>> print(f"{found.exponent.item():.2f}, truth {math.log(2):.2f}")
-    0.69, truth 0.69
-    """
-    state = torch.as_tensor(start, dtype=torch.float64)
-    for _ in range(check_int("transient", transient, minimum=0)):
-        state = step(state)
-    if jvp is None:
-
-        def jvp(x, v):
-            return torch.func.jvp(step, (x,), (v,))
-
-    def push(x: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        pairs = [jvp(x, one) for one in v]
-        return pairs[0][0], torch.stack([tangent for _, tangent in pairs])
-
-    moves = [push] * check_int("n_steps", n_steps)
-    tangents = _first_vectors(state, vectors, n_vectors, seed)
-    return _benettin(moves, state, tangents, check_int("renormalise_every", renormalise_every))
-
-
-def tangent_exponent(
-    model: nn.Module,
-    loss: Loss,
-    batches: Iterable[Batch],
-    *,
-    lr: float,
-    momentum: float = 0.0,
-    n_vectors: int = 1,
-    renormalise_every: int = 1,
-    vectors: torch.Tensor | None = None,
-    seed: int = 0,
-    dtype: torch.dtype = torch.float64,
-) -> TangentResult:
-    """Lyapunov exponents of SGD on `model`, along the very path that `batches` make it take.
-
-    The perturbations are of the weights that SGD moves: not of pruned or frozen ones. A direction
-    in which the loss is flat keeps its length, so a network with such directions (dead units,
-    more weights than the data can tell apart) has no largest exponent below 0.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Where training starts; left as it is. All its parameters, biases too, are the state.
-    loss : callable
-        loss(output, target) -> scalar tensor, twice differentiable.
-    batches : iterable of (x, y)
-        One SGD step each, in this order. Repeat the data for several epochs.
-    lr, momentum : float
-        As in `torch.optim.SGD`. With momentum the state is (theta, velocity).
-    n_vectors, renormalise_every, vectors
-        As in `tangent_exponent_map`; `vectors` (n_vectors, P), or 2P with momentum.
-    seed : int
-        For the first vectors and for dropout.
-
-    Returns
-    -------
-    TangentResult
-
-    Raises
-    ------
-    ValueError
-        See `SGDMap`; also `batches` is empty or `vectors` has another shape.
-
-    Examples
-    --------
-    A quadratic loss with curvature h = 2 contracts by |1 - lr h| per step:
-
-    >>> model = nn.Linear(1, 1, bias=False)
-    >>> batch = (torch.ones(4, 1), torch.zeros(4, 1))
-    >>> found = tangent_exponent(model, nn.functional.mse_loss, [batch] * 20, lr=0.1)
-    >>> print(f"{found.exponent.item():.6f}, truth {math.log(0.8):.6f}")
-    -0.223144, truth -0.223144
-    """
-    batches = as_batches(batches)
-    step = SGDMap(model, loss, lr=lr, momentum=momentum, dtype=dtype)
-    movable = step.movable.repeat(2) if momentum else step.movable
-    tangents = _first_vectors(step.start, vectors, n_vectors, seed, movable)
-    moves = [lambda x, v, batch=batch: step.push(x, v, batch) for batch in batches]
-    every = check_int("renormalise_every", renormalise_every)
-    with step.running(seed):
-        return _benettin(moves, step.start, tangents, every)
 
 
 def _first_vectors(
@@ -365,36 +319,35 @@ def _first_vectors(
     check_finite("vectors", vectors)
     given, vectors = vectors, vectors.to(state)
     eps = max(torch.finfo(v.dtype).eps for v in (given, vectors) if v.is_floating_point())
-    length = vectors.reshape(n_vectors, -1).norm(dim=1)
-    vectors, beyond = _orthonormal(vectors)
-    # what QR leaves of a dependent vector is rounding, not zero, and differs between processors
-    if not bool((beyond > 100 * math.sqrt(size) * eps * length).all()):
+    vectors, beyond = _orthonormal(vectors, eps)
+    if not bool((beyond > 0).all()):
         raise ValueError("vectors must be linearly independent; got dependent or zero vectors.")
     return vectors
 
 
-def _orthonormal(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Orthonormal vectors of the same spans, and each one's length beyond those before it."""
-    q, r = torch.linalg.qr(vectors.reshape(len(vectors), -1).T)  # columns (D, n)
-    return q.T.reshape(vectors.shape), r.diagonal().abs()
+def _orthonormal(vectors: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Orthonormal vectors of the same spans, and each one's length beyond those before it.
+
+    What QR leaves of a dependent vector is not zero but rounding, which differs between processors:
+    a length below some eps of the whole vector's counts as 0.
+    """
+    q, r = torch.linalg.qr(vectors.reshape(len(vectors), -1).T)  # (D, n), (n, n)
+    beyond, length = r.diagonal().abs(), r.abs().amax(0)
+    beyond = torch.where(beyond > 100 * math.sqrt(len(q)) * eps * length, beyond, 0.0)
+    return q.T.reshape(vectors.shape), beyond
 
 
-def _benettin(moves: list, state: torch.Tensor, vectors: torch.Tensor, every: int) -> TangentResult:
-    n_steps, n_vectors = len(moves), len(vectors)
-    ends = [*range(every, n_steps, every), n_steps]
-    log_stretch = state.new_full((len(ends), n_vectors), math.nan)
-    diverged_at, row = None, 0
-    for t, move in enumerate(moves, start=1):
+def _benettin(moves: list, state: torch.Tensor, vectors: torch.Tensor) -> TangentResult:
+    """Carry orthonormal vectors along the orbit, and note how each step stretches them."""
+    n_steps, eps = len(moves), torch.finfo(vectors.dtype).eps
+    log_stretch = state.new_full((n_steps, len(vectors)), math.nan)  # (T, n)
+    diverged_at = None
+    for t, move in enumerate(moves):
         state, vectors = move(state, vectors)
         if not (bool(torch.isfinite(state).all()) and bool(torch.isfinite(vectors).all())):
-            diverged_at = t
+            diverged_at = t + 1
             break
-        if t == ends[row]:
-            vectors, stretch = _orthonormal(vectors)
-            log_stretch[row] = stretch.log()  # -inf where a vector was crushed to nothing
-            row += 1
-    steps = torch.tensor(ends, device=state.device)
-    running = log_stretch.cumsum(0) / steps[:, None]
-    return TangentResult(
-        running[-1].clone(), running, log_stretch, steps, state, vectors, diverged_at
-    )
+        vectors, stretch = _orthonormal(vectors, eps)
+        log_stretch[t] = stretch.log()
+    exponent = log_stretch.cumsum(0)[-1] / n_steps  # summed in the order of the steps
+    return TangentResult(exponent, log_stretch, state, vectors, diverged_at)

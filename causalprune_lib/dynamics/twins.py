@@ -18,41 +18,35 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from causalprune_lib._validation import check_choice, check_int, check_positive
+from causalprune_lib._validation import check_positive
 from causalprune_lib.dynamics.tangent import Batch, Loss, SGDMap, as_batches
 from causalprune_lib.nets.parameters import ParameterLayout
 
 
 @dataclass(frozen=True, eq=False)
 class TwinResult:
-    """S twins compared with the unperturbed network, at R moments of a training of T steps.
+    """S twins compared with the unperturbed network, before training and after each of T steps.
 
     Attributes
     ----------
     index : tensor (S,) of int64
         The weight that each twin was perturbed in, as a flat index of `layout`.
-    steps : tensor (R,) of int64
-        Steps taken at each moment; the first is 0, before training.
-    distance : tensor (R, S)
+    distance : tensor (T+1, S)
         Euclidean distance to the unperturbed network over all parameters.
-    difference : tensor (R, S)
+    difference : tensor (T+1, S)
         Perturbed minus unperturbed value of the perturbed weight itself, the paper's delta w.
-    differences : tensor (R, S, P) or None
-        The same for every weight of `layout`; with `record="all"`.
     layout : ParameterLayout
-        What flat indices refer to.
+        What flat indices refer to: the prunable weights.
     """
 
     index: torch.Tensor
-    steps: torch.Tensor
     distance: torch.Tensor
     difference: torch.Tensor
-    differences: torch.Tensor | None
     layout: ParameterLayout
 
     def growth(self) -> torch.Tensor:
         """ln(last distance / first distance) / T, nats per step, (S,); -inf where it became 0."""
-        return (self.distance[-1] / self.distance[0]).log() / self.steps[-1]
+        return (self.distance[-1] / self.distance[0]).log() / (len(self.distance) - 1)
 
 
 @torch.no_grad()
@@ -65,14 +59,13 @@ def twin_trajectories(
     momentum: float = 0.0,
     delta: float = 1e-8,
     indices: Iterable[int] | None = None,
-    which: str = "prunable",
-    record: str = "own",
-    every: int = 1,
-    chunk: int | None = None,
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
 ) -> TwinResult:
     """Train `model` and its perturbed twins on the same batches, and record how far they part.
+
+    All parameters train; the twins are of prunable weights (see `ParameterLayout.of`). S networks
+    are in memory at a time.
 
     Parameters
     ----------
@@ -87,21 +80,11 @@ def twin_trajectories(
     delta : float
         The perturbation of one weight.
     indices : iterable of int, optional
-        Weights to perturb, one twin each. Default: every weight of the layout.
-    which : {"prunable", "all"}
-        The layout that indices refer to, as in `ParameterLayout.of`. All parameters train.
-    record : {"own", "all"}
-        "own": the difference of the perturbed weight. "all": of every weight, R S P numbers.
-    every : int
-        Steps between two recorded moments. The last step is always recorded.
-    chunk : int, optional
-        Twins trained at once, to bound the memory. Default: all.
+        Weights to perturb, one twin each. Default: every prunable weight.
     seed : int
         For dropout: every twin sees the same masks.
-
-    Returns
-    -------
-    TwinResult
+    dtype : torch.dtype
+        In which all twins train.
 
     Raises
     ------
@@ -123,65 +106,29 @@ def twin_trajectories(
     >>> largest_lyapunov(windows).exponent.shape
     torch.Size([1, 3])
     """
-    check_choice("record", record, ["own", "all"])
-    batches, every = as_batches(batches), check_int("every", every)
+    batches = as_batches(batches)
     step = SGDMap(model, loss, lr=lr, momentum=momentum, dtype=dtype)
-    layout = ParameterLayout.of(model, which=which)
-    index = _checked_indices(indices, layout, step.start.device)
-    position = torch.cat(
-        [torch.arange(step.size)[step.layout.span(name)] for name in layout.names]
-    ).to(index)  # (P,) where the weights of `layout` stand in the state
-    size = len(index) if chunk is None else check_int("chunk", chunk)
-    recorded = [0, *range(every, len(batches), every), len(batches)]
-    parts = []
-    for some in index.split(size):
-        states = step.start.repeat(1 + len(some), 1)  # row 0 is the unperturbed network
-        rows = torch.arange(1, 1 + len(some), device=states.device)
-        states[rows, position[some]] += check_positive("delta", delta)
-        with step.running(seed):
-            parts.append(_run(step, states, batches, recorded, position, some, record))
-    distance, difference, differences = zip(*parts, strict=True)
-    return TwinResult(
-        index,
-        torch.tensor(recorded, device=index.device),
-        torch.cat(distance, 1),
-        torch.cat(difference, 1),
-        torch.cat(differences, 1) if record == "all" else None,
-        layout,
-    )
-
-
-def _run(step, states, batches, recorded, position, some, record):
-    """Distances (R, s), own differences (R, s) and all differences (R, s, P) of one chunk."""
-    move = torch.func.vmap(step, in_dims=(0, None), randomness="same")
-    n, size = len(some), len(position)
-    distance = states.new_empty((len(recorded), n))
-    difference = torch.empty_like(distance)
-    differences = states.new_empty((len(recorded), n, size if record == "all" else 0))
-    own = position[some]
-    wanted = {t: row for row, t in enumerate(recorded)}
-    for t in range(len(batches) + 1):
-        if t > 0:
-            states = move(states, batches[t - 1])
-        if t in wanted:
-            apart = states[1:, : step.size] - states[0, : step.size]
-            distance[wanted[t]] = apart.norm(dim=1)
-            difference[wanted[t]] = apart.gather(1, own[:, None])[:, 0]
-            if record == "all":
-                differences[wanted[t]] = apart[:, position]
-    return distance, difference, differences
-
-
-def _checked_indices(
-    indices: Iterable[int] | None, layout: ParameterLayout, device: torch.device
-) -> torch.Tensor:
-    if indices is None:
-        return torch.arange(layout.size, device=device)
-    index = torch.as_tensor(list(indices), device=device)
+    layout = ParameterLayout.of(model)
+    device = step.start.device
+    index = torch.arange(layout.size) if indices is None else torch.as_tensor(list(indices))
     if index.numel() == 0 or index.is_floating_point() or index.dtype == torch.bool:
         raise ValueError(f"indices must be whole numbers, at least one; got {indices!r}.")
-    if int(index.min()) < 0 or int(index.max()) >= layout.size:
-        raise ValueError(
-            f"indices must be in 0..{layout.size - 1}; got {int(index.min())}..{int(index.max())}."
-        )
-    return index.long()
+    lowest, highest = int(index.min()), int(index.max())
+    if lowest < 0 or highest >= layout.size:
+        raise ValueError(f"indices must be in 0..{layout.size - 1}; got {lowest}..{highest}.")
+    places = [torch.arange(step.size)[step.layout.span(name)] for name in layout.names]
+    index = index.long().to(device)
+    own = torch.cat(places).to(device)[index]  # (S,) where each twin's weight stands in the state
+    states = step.start.repeat(1 + len(index), 1)  # row 0 is the unperturbed network
+    states[torch.arange(1, len(states), device=device), own] += check_positive("delta", delta)
+    move = torch.func.vmap(step, in_dims=(0, None), randomness="same")
+    distance = states.new_empty((len(batches) + 1, len(index)))
+    difference = torch.empty_like(distance)
+    with step.running(seed):
+        for t in range(len(batches) + 1):
+            if t > 0:
+                states = move(states, batches[t - 1])
+            apart = states[1:, : step.size] - states[0, : step.size]  # (S, P)
+            distance[t] = apart.norm(dim=1)
+            difference[t] = apart.gather(1, own[:, None])[:, 0]
+    return TwinResult(index, distance, difference, layout)

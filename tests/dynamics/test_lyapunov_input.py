@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causalprune_lib.dynamics.lyapunov import largest_lyapunov, min_length
-from causalprune_lib.dynamics.neighbours import in_chunks
 from causalprune_lib.dynamics.systems import white_noise
 
 
@@ -76,7 +75,6 @@ def test_a_step_has_a_value_by_definition_in_the_embedded_convention():
         ({"fit_range": (2, 9)}, "horizon = 5"),
         ({"fit_range": (3, 3)}, r"fit_range\[1\] must be >= 4"),
         ({"fit": "first_step", "fit_range": (0, 1)}, "fit_range must be None"),
-        ({"chunk_bytes": 0}, "chunk_bytes must be >= 1"),
     ],
 )
 def test_wrong_options_are_named(options, message):
@@ -93,12 +91,7 @@ def test_wrong_series_are_named():
         largest_lyapunov(np.array(["a"] * 50))
 
 
-def test_no_series_at_all_are_no_work():
-    def work(spans):
-        raise AssertionError(spans)
-
-    for chunk_bytes in (None, 1):
-        in_chunks(work, 0, bytes_each=8, chunk_bytes=chunk_bytes, device=torch.device("cpu"))
+def test_no_series_at_all_have_no_exponents():
     empty = largest_lyapunov(torch.zeros(0, 50))
     assert empty.exponent.shape == (0,)
     assert empty.n_missing == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from scipy.integrate import solve_ivp
 from causalprune_lib.dynamics.systems import (
     DEFAULT_VAR,
     ar1,
-    common_driver,
     coupled_var,
     henon,
     logistic,
@@ -22,21 +22,28 @@ from causalprune_lib.dynamics.systems import (
 )
 from causalprune_lib.dynamics.tangent import tangent_exponent_map
 
-EVERY = [logistic, henon, lorenz, white_noise, ar1, random_walk, coupled_var, common_driver]
+EVERY = [
+    logistic,
+    henon,
+    partial(lorenz, transient=10),
+    white_noise,
+    ar1,
+    random_walk,
+    coupled_var,
+]
 
 
 @pytest.mark.parametrize("make", EVERY)
 def test_shapes_seeds_and_generators(make):
-    system = make(30, batch=(2, 3), seed=4)
-    assert system.series.shape[:3] == (2, 3, 30)
+    system = make(20, batch=(2, 3), seed=4)
+    assert system.series.shape[:3] == (2, 3, 20)
     assert system.series.dtype == torch.float64
     assert torch.isfinite(system.series).all()
-    assert torch.equal(system.series, make(30, batch=(2, 3), seed=4).series)
-    assert not torch.equal(system.series, make(30, batch=(2, 3), seed=5).series)
+    assert not torch.equal(system.series, make(20, batch=(2, 3), seed=5).series)
     random = torch.Generator().manual_seed(4)
-    first = make(30, batch=(2, 3), generator=random).series
+    first = make(20, batch=(2, 3), generator=random).series
     assert torch.equal(first, system.series)
-    assert not torch.equal(first, make(30, batch=(2, 3), generator=random).series)
+    assert not torch.equal(first, make(20, batch=(2, 3), generator=random).series)
 
 
 @pytest.mark.parametrize("make", EVERY)
@@ -55,10 +62,10 @@ def test_the_global_generator_is_left_alone_and_a_seed_is_asked_for(make):
 def test_maps_obey_their_equations():
     x = logistic(50, r=3.7, seed=0).series
     torch.testing.assert_close(x[1:], 3.7 * x[:-1] * (1 - x[:-1]), rtol=0, atol=1e-15)
-    state = henon(50, a=1.2, b=0.2, seed=0).state
+    state = henon(50, seed=0).state
     x, y = state.unbind(-1)
-    torch.testing.assert_close(x[1:], 1 - 1.2 * x[:-1] ** 2 + y[:-1], rtol=0, atol=1e-15)
-    torch.testing.assert_close(y[1:], 0.2 * x[:-1], rtol=0, atol=1e-15)
+    torch.testing.assert_close(x[1:], 1 - 1.4 * x[:-1] ** 2 + y[:-1], rtol=0, atol=1e-15)
+    torch.testing.assert_close(y[1:], 0.3 * x[:-1], rtol=0, atol=1e-15)
 
 
 def test_lorenz_flow_agrees_with_another_integrator():
@@ -76,14 +83,14 @@ def test_lorenz_flow_agrees_with_another_integrator():
     assert 10 < errors[0] / errors[1] < 25  # fourth order: half the step, a sixteenth of the error
 
 
-@pytest.mark.parametrize("r", [0.5, 1.5, 2.0, 2.8, 4.0])
+@pytest.mark.parametrize("r", [0.5, 1.5, 2.0, 2.8])
 def test_logistic_exponents_are_those_of_the_tangent(r):
     found = tangent_exponent_map(
         lambda x: r * x * (1 - x),
         0.3,
-        3000,
+        200,
         jvp=lambda x, v: (r * x * (1 - x), r * (1 - 2 * x) * v),
-        transient=2000 if r < 4 else 0,
+        transient=200,
     )
     known = logistic(5, r=r, seed=0).exponent
     if known == -math.inf:
@@ -92,11 +99,10 @@ def test_logistic_exponents_are_those_of_the_tangent(r):
         assert found.exponent.item() == pytest.approx(known, abs=0.01)
 
 
-def test_exponents_that_are_not_known_are_none():
+def test_exponents_of_flows_are_per_sample_and_unknown_ones_are_none():
     assert logistic(5, r=3.7, seed=0).exponent is None
-    assert henon(5, a=1.3, seed=0).exponent is None
-    assert lorenz(5, rho=20.0, seed=0).exponent is None
-    assert lorenz(5, dt=0.02, every=3, seed=0).exponent == pytest.approx(0.9056 * 0.06)
+    sparse = lorenz(5, dt=0.02, every=3, transient=0, seed=0)
+    assert sparse.exponent == pytest.approx(0.9056 * 0.06)
 
 
 def test_ar1_is_stationary_from_its_first_sample():
@@ -121,7 +127,7 @@ def test_a_random_walk_has_independent_unit_steps():
 
 
 def test_least_squares_recovers_the_coefficients_of_the_var():
-    n = 20_000
+    n = 5_000
     system = coupled_var(n, seed=0)
     x = system.series.numpy()
     past = np.hstack([x[1:-1], x[:-2]])  # lag 1, lag 2
@@ -139,14 +145,9 @@ def test_the_exponent_of_the_var_is_how_fast_twins_meet():
     assert one.links == ((0, 1, 1),)
 
 
-def test_a_hidden_driver_makes_one_series_foretell_the_other_without_an_arrow():
-    n = 5000
-    system = common_driver(n, seed=0)
-    assert system.series.shape == (n, 2)
-    assert system.links == ()
-    a, b = system.series.T
-    forward = np.corrcoef(a[:-1], b[1:])[0, 1]
-    assert forward > 0.4  # far beyond 1 / sqrt(n) = 0.014
+def test_a_process_without_memory_of_itself_has_the_exponent_minus_infinity():
+    chain = [[[0.0, 0.0, 0.0], [0.9, 0.0, 0.0], [0.3, -0.7, 0.0]]] * 2  # nilpotent, lags 1 and 2
+    assert coupled_var(10, coefficients=chain, seed=0).exponent == -math.inf
 
 
 @pytest.mark.parametrize(
@@ -158,8 +159,8 @@ def test_a_hidden_driver_makes_one_series_foretell_the_other_without_an_arrow():
         (lorenz, {"every": 0}, "every must be >= 1"),
         (ar1, {"phi": 1.0}, "phi must be in"),
         (coupled_var, {"coefficients": [[[1.1]]]}, "stationary"),
+        (coupled_var, {"coefficients": [[[0.2]], [[0.2]], [[0.6]]]}, "stationary"),  # a unit root
         (coupled_var, {"coefficients": [[0.5]]}, "shape"),
-        (coupled_var, {"noise": 0.0}, "noise must be"),
         (henon, {"transient": -1}, "transient must be >= 0"),
     ],
 )

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from causalprune_lib.dynamics.tangent import SGDMap
 from causalprune_lib.dynamics.twins import twin_trajectories
 from causalprune_lib.nets.tasks import class_targets
 from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks
@@ -26,19 +27,29 @@ def test_differences_are_those_of_the_general_twins(problem):
     epochs, lr, delta = 3, 0.6, 1e-6
     fast = twin_series(network, x, y, lr=lr, label_size=3, epochs=epochs, delta=delta)
     goals = class_targets(y, 3)
-    slow = twin_trajectories(
-        network.model(0),
-        lambda output, goal: ((output - goal) ** 2).sum(),
-        [(x[i : i + 1], goals[i : i + 1]) for i in range(len(x))] * epochs,
-        lr=lr / 3,
-        delta=delta,
-        record="all",
-    )
+    batches = [(x[i : i + 1], goals[i : i + 1]) for i in range(len(x))] * epochs
+    model, options = network.model(0), {"lr": lr / 3}
+
+    def loss(output, goal):
+        return ((output - goal) ** 2).sum()
+
+    slow = twin_trajectories(model, loss, batches, delta=delta, **options)
     rounding = 1e-13  # a few times 1e-16 per step, in differences of 1e-6
     torch.testing.assert_close(fast.own, slow.difference, rtol=0, atol=rounding)
-    torch.testing.assert_close(fast.first, slow.differences[:, 0], rtol=0, atol=rounding)
-    norms = slow.differences.norm(dim=2)
-    torch.testing.assert_close(fast.distance, norms, rtol=0, atol=rounding)
+    step = SGDMap(model, loss, **options)
+    weights = [torch.arange(step.size)[step.layout.span(name)] for name in slow.layout.names]
+    weights = torch.cat(weights)  # without biases
+
+    def walk(moved: float, twin: int = 0) -> torch.Tensor:
+        states = [step.start.index_add(0, weights[[twin]], step.start.new_tensor([moved]))]
+        for batch in batches:
+            states.append(step(states[-1], batch))
+        return torch.stack(states)[:, weights]
+
+    torch.testing.assert_close(fast.first, walk(delta) - walk(0.0), rtol=0, atol=rounding)
+    for twin in (0, 7, 23):
+        apart = (walk(delta, twin) - walk(0.0)).norm(dim=1)
+        torch.testing.assert_close(fast.distance[:, twin], apart, rtol=0, atol=rounding)
 
 
 def test_the_unperturbed_row_is_the_plain_training_whatever_the_chunks(problem, monkeypatch):
