@@ -159,14 +159,14 @@ def largest_lyapunov(
 
     def work(spans: Spans) -> None:
         with spare_buffers() as memory:
-            curves = DivergenceCurves(width, memory=memory, **options)
+            curves = DivergenceCurves(memory, width, **options)
             for start, stop in spans:
                 found = curves(_series_between(x, start, stop))
                 for whole, part in zip((divergence, counts, code), found, strict=True):
                     whole[start:stop] = part
 
     if width >= needed:
-        each = DivergenceCurves(width, memory=Buffers(), **options).bytes_per_window(device)
+        each = DivergenceCurves(Buffers(), width, **options).bytes_per_window(device)
         total = BYTES_PER_THREAD * torch.get_num_threads() if device.type == "cpu" else None
         in_chunks(work, n, bytes_each=each, chunk_bytes=total, device=device)
     exponent = _line_slope(divergence[:, first : last + 1])
@@ -198,6 +198,7 @@ class DivergenceCurves:
 
     def __init__(
         self,
+        memory: Buffers,
         width: int,
         *,
         dim: int,
@@ -205,15 +206,19 @@ class DivergenceCurves:
         theiler: int,
         horizon: int,
         convention: str,
-        memory: Buffers,
     ) -> None:
         self.dim, self.lag, self.theiler, self.horizon = dim, lag, theiler, horizon
         self.tisean, self._buffer = convention == "tisean", memory.get
         self.span = (dim - 1) * lag
         self.n_points = width - self.span - horizon  # M, vectors that can be followed
-        settings = {"dim": dim, "lag": lag, "theiler": theiler}
-        settings["ties"] = "last" if self.tisean else "first"
-        self.search = NeighbourSearch(self.n_points, memory=memory, **settings)
+        self.search = NeighbourSearch(
+            self.n_points,
+            dim=dim,
+            lag=lag,
+            theiler=theiler,
+            ties="last" if self.tisean else "first",
+            memory=memory,
+        )
 
     def bytes_per_window(self, device: torch.device) -> int:
         """Working memory that one window of a batch takes."""
@@ -341,11 +346,11 @@ def _line_slope(curve: torch.Tensor) -> torch.Tensor:
 
 
 def _as_series(x: object) -> torch.Tensor | np.ndarray:
-    if not isinstance(x, torch.Tensor):
-        x = np.asarray(x)
-        real = np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer)
-    else:
+    if isinstance(x, torch.Tensor):
         x, real = x.detach(), not (x.is_complex() or x.dtype == torch.bool)
+    else:
+        x = np.asarray(x)
+        real = x.dtype.kind in "fiu"
     if not real:
         raise TypeError(f"x must hold real numbers; got dtype {x.dtype}.")
     if x.ndim == 0:

@@ -337,9 +337,10 @@ def in_chunks(
     >>> in_chunks(print, 5, bytes_each=8, chunk_bytes=24, device=torch.device("cuda"))
     [(0, 3), (3, 5)]
     """
-    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    before, on_cpu = torch.get_num_threads(), device.type == "cpu"
+    threads = before if on_cpu else 1
     if chunk_bytes is None:
-        chunk_bytes = CPU_BYTES_PER_THREAD * threads if device.type == "cpu" else GPU_BYTES
+        chunk_bytes = CPU_BYTES_PER_THREAD * threads if on_cpu else GPU_BYTES
     budget = check_int("chunk_bytes", chunk_bytes) // threads
     if n == 0:
         return
@@ -349,12 +350,15 @@ def in_chunks(
     size = math.ceil(n / n_chunks)
     spans = [(start, min(start + size, n)) for start in range(0, n, size)]
     workers = min(threads, len(spans))
-    if workers == 1:
-        work(spans)
-        return
-    # A chunk per thread beats splitting each of many small operations between the threads.
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            list(pool.map(work, [spans[i::workers] for i in range(workers)]))
-        finally:
-            torch.set_num_threads(threads)  # so that other new threads start as they would have
+    try:
+        # A chunk per thread, or one thread for all, beats splitting each of many small operations
+        # between the threads: that can take ten times as long where other programs use the cores.
+        if workers > 1:
+            setting = {"initializer": torch.set_num_threads, "initargs": (1,)}
+            with ThreadPoolExecutor(workers, **setting) as pool:
+                list(pool.map(work, [spans[i::workers] for i in range(workers)]))
+        else:
+            torch.set_num_threads(1 if on_cpu else before)
+            work(spans)
+    finally:
+        torch.set_num_threads(before)

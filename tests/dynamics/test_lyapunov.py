@@ -59,7 +59,7 @@ def test_henon_map_within_five_percent():
 
 
 def test_lorenz_flow_within_fifteen_percent():
-    system = lorenz(1500, every=5, transient=500, seed=0)
+    system = lorenz(1000, dt=0.025, every=2, transient=100, batch=(5,), seed=0)
     found = largest_lyapunov(
         system.series, dim=3, lag=3, theiler=40, horizon=40, fit_range=(10, 40)
     )

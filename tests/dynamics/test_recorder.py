@@ -140,14 +140,12 @@ from causalprune_lib.dynamics.recorder import TrajectoryRecorder
 
 torch.manual_seed(0)
 model = nn.Linear(300, 100)
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-with TrajectoryRecorder(model, path=sys.argv[1]) as recorder:
+with TrajectoryRecorder(model, path=sys.argv[1]) as recorder, torch.no_grad():
     for t in range(1, 1_000_000):
         loss = model(torch.randn(4, 300)).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
         recorder.log(loss=loss, error=t / 1e6)
-        optimizer.step()
+        model.weight += torch.randn(100, 300)
+        recorder.step()
         print(t, float(model.weight[0, 0]), float(loss), flush=True)
 """
 
