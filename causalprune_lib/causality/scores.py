@@ -299,7 +299,7 @@ class CausalScores:
     def step(self) -> None:
         """Count one step. Optimizers do this by themselves; a loop without one calls it."""
         self._must_be_open()
-        before, after = self._listener.losses(measure=self.loss == "same_batch")
+        before, after = self._listener.loss_around_step(measure=self.loss == "same_batch")
         if self.loss == "two_batch":
             self._finish(before - self._last_loss)
         self._listener.read_into(self._pending)

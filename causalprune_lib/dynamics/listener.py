@@ -29,8 +29,8 @@ from causalprune_lib.nets.parameters import ParameterLayout
 class StepListener:
     """Tells of every step of the optimizers that hold the weights of `layout`, and of its losses.
 
-    After a step `on_step()` is called. There `read_into` gives the weights, and `losses` the loss
-    of the step's batch before and after it: logged by the loop (`log`), or measured by
+    After a step `on_step()` is called. There `read_into` gives the weights, and `loss_around_step`
+    the loss of the step's batch before and after it: logged by the loop (`log`), or measured by
     `probe(model, *batch)` for the batch that the loop announced (`batch`). Of a closure that runs
     many times within a step only the first run counts: the others see other weights.
 
@@ -135,7 +135,7 @@ class StepListener:
         if self._early("loss"):
             self._loss = as_number("loss", loss)
 
-    def losses(self, *, measure: bool) -> tuple[float, float]:
+    def loss_around_step(self, *, measure: bool) -> tuple[float, float]:
         """Loss before and after the step just made, NaN where unknown; `measure` the second."""
         if self._probe is not None and "batch" not in self._seen:
             raise RuntimeError("probe needs recorder.batch(...) before each step; none has come.")

@@ -192,9 +192,9 @@ class TrajectoryRecorder:
         self._must_be_open()
         self._count += 1
         due = self._count % self._every == 0
-        losses = self._listener.losses(measure=due)
+        before, after = self._listener.loss_around_step(measure=due)
         if due:
-            self._record(*losses)
+            self._record(before, after)
 
     def trajectory(self) -> Trajectory:
         """What has been recorded so far; of a recording on disk, a memory map."""

@@ -248,7 +248,9 @@ class SGDMap:
         theta = state[: self.size]
         return self._moved(state, theta, grad(self.loss_at)(theta, batch))
 
-    def push(self, state: torch.Tensor, vectors: torch.Tensor, batch: Batch) -> Pushed:
+    def push(
+        self, state: torch.Tensor, vectors: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The state after one step, and the tangent vectors (n, D) after it.
 
         The gradient's derivative in the direction v is the Hessian-vector product H v; H is
