@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from causalprune_lib.diagnostics.curvature import top_eigenvalues
-from causalprune_lib.diagnostics.hessian import HessianOperator, mean_and_error
+from causalprune_lib.diagnostics.curvature import mean_and_error, top_eigenvalues
+from causalprune_lib.diagnostics.hessian import HessianOperator
 from causalprune_lib.diagnostics.landscape import loss_surface
 from causalprune_lib.nets.data import load_dataset
 from causalprune_lib.nets.models import build_model

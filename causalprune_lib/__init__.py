@@ -101,7 +101,6 @@ _PUBLIC = {  # file -> the names it offers
     # what a network is like: its minimum, its layers, its reasons, its distance to another
     "diagnostics.curvature": ("top_eigenvalues",),
     "diagnostics.landscape": (
-        "loss_slice",
         "loss_surface",
         "perturbation_flatness",
     ),

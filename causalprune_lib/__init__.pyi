@@ -97,7 +97,6 @@ from .diagnostics.curvature import (
     top_eigenvalues as top_eigenvalues,
 )
 from .diagnostics.landscape import (
-    loss_slice as loss_slice,
     loss_surface as loss_surface,
     perturbation_flatness as perturbation_flatness,
 )

@@ -1,8 +1,8 @@
-"""What a network costs: weights, multiply-adds and bytes per layer, before and after pruning.
+"""What a network costs: weights, multiply-adds, bytes and seconds, before and after pruning.
 
-The three costs do not fall together. A pruned network of unchanged shapes takes as many bytes and
-as much time as before unless its zeros are skipped: `multiply_adds_sparse` and `csr_bytes` say what
-skipping could save, and `latency` (in `latency.py`) what it does save on this machine.
+The costs do not fall together. A pruned network of unchanged shapes takes as many bytes and as much
+time as before unless its zeros are skipped: `multiply_adds_sparse` and `csr_bytes` say what
+skipping could save, and `latency` what it does save on this machine.
 """
 
 from __future__ import annotations
@@ -25,59 +25,107 @@ from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.nets.training import in_mode, try_forward
 from causalprune_lib.pruning.masks import clone_model, remove_masks
 
-# ---- latency: Measured time: how long a forward pass takes, dense and with sparse linear layers.
-
-
+INDEX_BYTES = 4  # 32-bit column indices and row pointers
 QUARTILES = (0.25, 0.5, 0.75)
 
 
-class CSRLinear(nn.Module):
-    """A linear layer for inference whose weight holds its non-zeros only.
+@dataclass(frozen=True)
+class Cost:
+    """What one forward pass on one example costs, layer by layer; see `model_cost`."""
+
+    frame: pd.DataFrame  # one row per linear or convolution layer
+
+    @property
+    def total(self) -> pd.Series:
+        """Sum over the layers of every column but `layer`."""
+        return self.frame.drop(columns="layer").sum()
+
+
+def model_cost(model: nn.Module, example: torch.Tensor) -> Cost:
+    r"""Count what the linear and convolution layers of `model` cost for one example.
+
+    Every weight is used once at each output position, so
+
+    .. math:: \text{multiply-adds} = \text{weights} \cdot \text{positions},
+
+    and with the non-zero weights alone the sparse count. A linear layer has one position per
+    vector, a convolution one per pixel of its output (for a transposed one: of its input).
+    Products with padding zeros count. Biases, activations, pooling and normalisation do not. One
+    multiply-add is two floating-point operations. A layer that the pass does not call costs 0.
+
+    As a matrix with R rows (outputs) and Z non-zeros of v bytes (4 for float32), a weight takes
+
+    .. math:: \text{csr bytes} = (v + 4) Z + 4 (R + 1),
+
+    for values, column indices and row pointers: less than dense only below about half the weights.
 
     Parameters
     ----------
-    weight : torch.Tensor, shape (out, in)
-        Dense weight; its zeros are dropped. Indices are 32-bit.
-    bias : torch.Tensor, shape (out,), optional
-        Bias.
+    model : nn.Module
+        Any network. Weights masked by `torch.nn.utils.prune` count as zero.
+    example : torch.Tensor, shape (B, ...)
+        A batch that the model accepts, on its device; only its first example is used.
+
+    Returns
+    -------
+    Cost
+        `frame` has a row per layer: `layer`, its name; `parameters`, weights and biases; `weights`
+        and `nonzeros`, entries of the weight; `multiply_adds` and `multiply_adds_sparse`;
+        `dense_bytes` and `csr_bytes` of the weight. `total` has the sums.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such layer, or does not accept the example.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(100, 10, bias=False))
+    >>> _ = nn.init.zeros_(model[0].weight[:, 50:].detach())
+    >>> cost = model_cost(model, torch.zeros(1, 100))
+    >>> cost.total[["weights", "nonzeros", "multiply_adds_sparse", "csr_bytes"]].tolist()
+    [1000, 500, 500, 4044]
     """
+    if not isinstance(example, torch.Tensor) or example.dim() == 0 or len(example) == 0:
+        got = tuple(example.shape) if isinstance(example, torch.Tensor) else type(example).__name__
+        raise ValueError(f"example must be a batch of at least one example (B, ...); got {got}.")
+    weights = ParameterLayout.of(model).tensors(model)  # masks applied
+    layers = {name: model.get_submodule(name.rpartition(".")[0]) for name in weights}
+    positions = dict.fromkeys(layers.values(), 0)
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None):
-        super().__init__()
-        self.out_features, self.in_features = weight.shape
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-            csr = weight.detach().to_sparse_csr()
-            csr = torch.sparse_csr_tensor(
-                csr.crow_indices().int(),
-                csr.col_indices().int(),
-                csr.values(),
-                csr.shape,
-                check_invariants=True,
-            )
-        self.register_buffer("weight", csr)
-        self.register_buffer("bias", None if bias is None else bias.detach().clone())
+    def count(layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        used = inputs[0] if isinstance(layer, _ConvTransposeNd) else output
+        positions[layer] += used.numel() // len(layer.weight)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (..., in) to (..., out)."""
-        rows = x.reshape(-1, self.in_features)  # (B, in)
-        # A vector has a faster kernel than a matrix with one column.
-        y = self.weight @ rows[0] if len(rows) == 1 else (self.weight @ rows.t()).t()
-        if self.bias is not None:
-            y = y + self.bias
-        return y.reshape(*x.shape[:-1], self.out_features)
+    with ExitStack() as hooks, in_mode(model, training=False), torch.no_grad():
+        for layer in positions:
+            hooks.callback(layer.register_forward_hook(count).remove)
+        try_forward(model, example[:1], "example[:1]")
+    rows = []
+    for name, layer in layers.items():
+        weight = weights[name]
+        nonzeros, value_bytes = int(torch.count_nonzero(weight)), weight.element_size()
+        csr_bytes = nonzeros * (value_bytes + INDEX_BYTES) + INDEX_BYTES * (len(weight) + 1)
+        rows.append(
+            {
+                "layer": name.rpartition(".")[0] or "(model)",
+                "parameters": weight.numel() + (0 if layer.bias is None else layer.bias.numel()),
+                "weights": weight.numel(),
+                "nonzeros": nonzeros,
+                "multiply_adds": weight.numel() * positions[layer],
+                "multiply_adds_sparse": nonzeros * positions[layer],
+                "dense_bytes": weight.numel() * value_bytes,
+                "csr_bytes": csr_bytes,
+            }
+        )
+    return Cost(pd.DataFrame(rows))
 
 
 def sparse_linear_copy(model: nn.Module) -> nn.Module:
     """Copy `model` with every `nn.Linear` replaced by a layer that stores its non-zeros only.
 
     Convolutions stay dense: PyTorch has no sparse ones. Masks of `torch.nn.utils.prune` are made
-    permanent in the copy. The copy is for inference; `model` is left as it was.
-
-    Raises
-    ------
-    ValueError
-        If the model has no `nn.Linear`.
+    permanent in the copy. The copy is for inference. A model without `nn.Linear` is a ValueError.
 
     Examples
     --------
@@ -106,22 +154,43 @@ def sparse_linear_copy(model: nn.Module) -> nn.Module:
     return twin
 
 
+class CSRLinear(nn.Module):
+    """A linear layer for inference; the zeros of `weight` (out, in) are dropped."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None):
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+            csr = weight.detach().to_sparse_csr()
+            csr = torch.sparse_csr_tensor(
+                csr.crow_indices().int(),  # 32 bits
+                csr.col_indices().int(),
+                csr.values(),
+                csr.shape,
+                check_invariants=True,
+            )
+        self.register_buffer("weight", csr)
+        self.register_buffer("bias", None if bias is None else bias.detach().clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (..., in) to (..., out)."""
+        inputs = x.reshape(-1, self.in_features)  # (B, in)
+        # A vector has a faster kernel than a matrix with one column.
+        y = self.weight @ inputs[0] if len(inputs) == 1 else (self.weight @ inputs.t()).t()
+        if self.bias is not None:
+            y = y + self.bias
+        return y.reshape(*x.shape[:-1], self.out_features)
+
+
 @dataclass(frozen=True)
 class Latency:
-    """How long one forward pass takes.
+    """How long one forward pass takes."""
 
-    Attributes
-    ----------
-    median, q25, q75 : float
-        Median and quartiles over the repeats, in seconds.
-    repeats : int
-        Number of timed passes.
-    """
-
-    median: float
+    median: float  # over the repeats, in seconds
     q25: float
     q75: float
-    repeats: int
+    repeats: int  # timed passes
 
 
 def latency(
@@ -129,15 +198,9 @@ def latency(
 ) -> Latency:
     """Time the forward pass of `model` on `example`, in evaluation mode and without gradients.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Any network. Its mode is put back afterwards. A mask of `torch.nn.utils.prune` costs a
-        multiplication in every pass; make it permanent first for a fair time.
-    example : torch.Tensor, shape (B, ...)
-        A batch, on the model's device.
-    repeats, warmup : int
-        Timed passes, and untimed ones before them.
+    `example` (B, ...) is a batch on the model's device; `warmup` untimed passes come before the
+    `repeats` timed ones. A mask of `torch.nn.utils.prune` costs a multiplication in every pass;
+    make it permanent first for a fair time.
 
     Examples
     --------
@@ -145,7 +208,7 @@ def latency(
     >>> 0 < time_of.q25 <= time_of.median <= time_of.q75
     True
     """
-    seconds = _time({"model": model}, example, repeats, warmup)[:, 0]
+    seconds = _time([model], example, repeats, warmup)
     q25, median, q75 = np.quantile(seconds, QUARTILES)
     return Latency(float(median), float(q25), float(q75), repeats)
 
@@ -177,178 +240,36 @@ def compare_latency(
     """
     if not models:
         raise ValueError("models must hold at least one model; got an empty mapping.")
-    seconds = _time(models, example, repeats, warmup)  # (repeats, models)
-    ratios = seconds / seconds[:, :1]
-    own_q25, own_median, own_q75 = np.quantile(seconds, QUARTILES, axis=0)  # (models,) each
-    ratio_q25, ratio_median, ratio_q75 = np.quantile(ratios, QUARTILES, axis=0)
-    return pd.DataFrame(
-        {
-            "model": list(models),
-            "median": own_median,
-            "q25": own_q25,
-            "q75": own_q75,
-            "ratio": ratio_median,
-            "ratio_q25": ratio_q25,
-            "ratio_q75": ratio_q75,
-            "repeats": repeats,
-        }
-    )
+    seconds = _time(list(models.values()), example, repeats, warmup)  # (repeats, models)
+    q25, median, q75 = np.quantile(seconds, QUARTILES, axis=0)  # (models,) each
+    table = pd.DataFrame({"model": list(models), "median": median, "q25": q25, "q75": q75})
+    q25, median, q75 = np.quantile(seconds / seconds[:, :1], QUARTILES, axis=0)
+    return table.assign(ratio=median, ratio_q25=q25, ratio_q75=q75, repeats=repeats)
 
 
-def _time(
-    models: Mapping[str, nn.Module], example: torch.Tensor, repeats: int, warmup: int
-) -> np.ndarray:
+def _time(models: list[nn.Module], example: torch.Tensor, repeats: int, warmup: int) -> np.ndarray:
     """Seconds (repeats, models) of one forward pass each, the models taking turns."""
     check_int("repeats", repeats)
     check_int("warmup", warmup, minimum=0)
-    networks = list(models.values())
-    seconds = np.empty((repeats, len(networks)))
+    seconds = np.empty((repeats, len(models)))
     with ExitStack() as modes, torch.no_grad():
-        for network in networks:
-            modes.enter_context(in_mode(network, training=False))
-            try_forward(network, example, "example")
+        for model in models:
+            modes.enter_context(in_mode(model, training=False))
+            try_forward(model, example, "example")
         for _ in range(warmup):
-            for network in networks:
-                network(example)
+            for model in models:
+                model(example)
         for repeat in range(repeats):
-            for turn in range(len(networks)):
-                column = (repeat + turn) % len(networks)  # a different one starts each round
+            for turn in range(len(models)):
+                i = (repeat + turn) % len(models)  # a different one starts each round
                 _wait_for(example.device)
                 started = time.perf_counter()
-                networks[column](example)
+                models[i](example)
                 _wait_for(example.device)
-                seconds[repeat, column] = time.perf_counter() - started
+                seconds[repeat, i] = time.perf_counter() - started
     return seconds
 
 
 def _wait_for(device: torch.device) -> None:
     if device.type == "cuda":  # a GPU computes while Python runs on: wait until it is done
         torch.cuda.synchronize(device)
-
-
-# ---- cost: What a network costs: weights, multiply-adds and bytes per layer, before and after pr
-
-
-INDEX_BYTES = 4  # 32-bit column indices and row pointers
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one forward pass on one example costs, layer by layer.
-
-    Attributes
-    ----------
-    frame : pandas.DataFrame
-        One row per linear or convolution layer, with the columns
-
-        - `layer`: its name in the model;
-        - `parameters`: weights and biases;
-        - `weights`, `nonzeros`: entries of the weight, and those that are not zero;
-        - `multiply_adds`: multiplications by a weight, each with its addition;
-        - `multiply_adds_sparse`: the same with a non-zero weight only;
-        - `dense_bytes`: of the weight, every entry stored;
-        - `csr_bytes`: of the weight as a CSR matrix.
-    """
-
-    frame: pd.DataFrame
-
-    @property
-    def total(self) -> pd.Series:
-        """Sum over the layers of every column but `layer`."""
-        return self.frame.drop(columns="layer").sum()
-
-
-def model_cost(model: nn.Module, example: torch.Tensor) -> Cost:
-    r"""Count what the linear and convolution layers of `model` cost for one example.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Any network. Its mode and gradients are left as they were.
-    example : torch.Tensor, shape (B, ...)
-        A batch that the model accepts, on its device; only its first example is used.
-
-    Returns
-    -------
-    Cost
-
-    Raises
-    ------
-    ValueError
-        If the model has no such layer, or does not accept the example.
-
-    Notes
-    -----
-    Every weight of a linear or convolution layer is used once at each output position, so
-
-    .. math:: \text{multiply-adds} = \text{weights} \cdot \text{positions},
-
-    and with the non-zero weights alone the sparse count. A linear layer has one position per
-    vector, a convolution one per pixel of its output (for a transposed one: of its input).
-    Products with padding zeros count. Biases, activations, pooling and normalisation do not. One
-    multiply-add is two floating-point operations. A layer that the pass does not call costs 0.
-
-    The weight as a matrix has R rows (outputs; filters for a convolution, its kernels laid out in a
-    row) and Z non-zeros. With v bytes per value (4 for float32),
-
-    .. math:: \text{csr bytes} = (v + 4) Z + 4 (R + 1),
-
-    a value and a column index for each non-zero, and R + 1 row pointers. So CSR is smaller than
-    dense only below about half the weights. Weights masked by `torch.nn.utils.prune` count as zero.
-
-    Examples
-    --------
-    >>> model = nn.Sequential(nn.Linear(100, 10, bias=False))
-    >>> _ = nn.init.zeros_(model[0].weight[:, 50:].detach())
-    >>> cost = model_cost(model, torch.zeros(1, 100))
-    >>> cost.total[["weights", "nonzeros", "multiply_adds_sparse", "csr_bytes"]].tolist()
-    [1000, 500, 500, 4044]
-    """
-    if not isinstance(example, torch.Tensor) or example.dim() == 0 or len(example) == 0:
-        got = tuple(example.shape) if isinstance(example, torch.Tensor) else type(example).__name__
-        raise ValueError(f"example must be a batch of at least one example (B, ...); got {got}.")
-    weights = ParameterLayout.of(model).tensors(model)  # masks applied
-    layers = {name: model.get_submodule(name.rpartition(".")[0]) for name in weights}
-    positions = _count_positions(model, list(layers.values()), example)
-    rows = []
-    for name, layer in layers.items():
-        weight = weights[name]
-        nonzeros = int(torch.count_nonzero(weight))
-        rows.append(
-            {
-                "layer": name.rpartition(".")[0] or "(model)",
-                "parameters": weight.numel() + (0 if layer.bias is None else layer.bias.numel()),
-                "weights": weight.numel(),
-                "nonzeros": nonzeros,
-                "multiply_adds": weight.numel() * positions[layer],
-                "multiply_adds_sparse": nonzeros * positions[layer],
-                "dense_bytes": weight.numel() * weight.element_size(),
-                "csr_bytes": nonzeros * (weight.element_size() + INDEX_BYTES)
-                + INDEX_BYTES * (weight.shape[0] + 1),
-            }
-        )
-    return Cost(pd.DataFrame(rows))
-
-
-def _count_positions(
-    model: nn.Module, layers: list[nn.Module], example: torch.Tensor
-) -> dict[nn.Module, int]:
-    """How many times a forward pass on one example uses each weight of each layer."""
-    positions = dict.fromkeys(layers, 0)
-
-    def count(layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-        if isinstance(layer, nn.Linear):
-            positions[layer] += output.numel() // layer.out_features
-        elif isinstance(layer, _ConvTransposeNd):
-            positions[layer] += inputs[0].numel() // layer.in_channels
-        else:
-            positions[layer] += output.numel() // layer.out_channels
-
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    try:
-        with in_mode(model, training=False), torch.no_grad():
-            try_forward(model, example[:1], "example[:1]")
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return positions

@@ -3,13 +3,12 @@
 A network with n weights has n^2 second derivatives: too many to store, and seldom needed. The
 product H v is the derivative of the gradient along v and costs about as much as two gradients
 (Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 1994). Whatever
-`curvature.py` and `density.py` say about H, they say from such products.
+`curvature.py` says about H, it says from such products.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -18,156 +17,64 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.utils.prune import BasePruningMethod
 
-from causalprune_lib._random import own_stream, seeded
-from causalprune_lib._validation import (
-    check_choice,
-    check_finite,
-    check_int,
-    check_positive,
-    check_shape,
-)
+from causalprune_lib._random import seeded
+from causalprune_lib._validation import check_finite, check_int, check_shape
 from causalprune_lib.dynamics.tangent import Batch, as_batches
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.nets.training import device_and_dtype, in_mode
-from causalprune_lib.pruning.masks import Masks
-
-# ---- probing: Random probes of a matrix that is known by its products only.
-
-
-def rademacher(
-    n_probes: int, size: int, *, seed: int, dtype: torch.dtype, device: torch.device
-) -> Iterator[torch.Tensor]:
-    """`n_probes` vectors (size,) of random signs, the same on every device.
-
-    For such a v the mean of v^T H v is the trace of H (Hutchinson, Communications in Statistics
-    1989).
-
-    Examples
-    --------
-    >>> next(rademacher(1, 4, seed=0, dtype=torch.float32, device="cpu")).abs()
-    tensor([1., 1., 1., 1.])
-    """
-    random = own_stream(seed, "probes")
-    for _ in range(n_probes):
-        bits = torch.randint(2, (size,), generator=random, dtype=torch.int8)
-        yield (2 * bits - 1).to(device, dtype)
-
-
-def mean_and_error(samples: Sequence[float]) -> tuple[float, float]:
-    """Mean and its standard error; the error of one sample is NaN.
-
-    Examples
-    --------
-    >>> mean_and_error([1.0, 3.0])
-    (2.0, 1.0)
-    """
-    if len(samples) < 2:
-        return statistics.fmean(samples), math.nan
-    return statistics.fmean(samples), statistics.stdev(samples) / math.sqrt(len(samples))
-
-
-# ---- derivatives: Derivatives of derivatives, with a named error where PyTorch has none.
-
-
-NOT_TWICE = ("differentiate twice", "derivative for", "not implemented")
-
-
-def refuse_differentiable_once(values: Iterable[torch.Tensor]) -> None:
-    """Raise if a function marked `once_differentiable` stands behind `values`.
-
-    PyTorch raises only where such a function leads to what is differentiated. It leads nowhere, so
-    its part of the derivative would be left out without a word.
-    """
-    todo = [value.grad_fn for value in values if value.grad_fn is not None]
-    seen = set(todo)
-    while todo:
-        node = todo.pop()
-        if node.name().endswith("Error"):
-            raise ValueError(
-                "model and loss must be differentiable twice; got a function that is marked "
-                "once_differentiable."
-            )
-        ahead = {following for following, _ in node.next_functions if following is not None}
-        todo.extend(ahead - seen)
-        seen |= ahead
-
-
-def derivative(
-    values: Sequence[torch.Tensor], at: Sequence[torch.Tensor], along: Sequence[torch.Tensor]
-) -> tuple[torch.Tensor, ...]:
-    """The derivative of sum_i <values_i, along_i> by each of `at`; zeros where there is none."""
-    pairs = [(value, v) for value, v in zip(values, along, strict=True) if value.requires_grad]
-    if not pairs:
-        return tuple(torch.zeros_like(t) for t in at)
-    values, along = zip(*pairs, strict=True)
-    try:
-        return torch.autograd.grad(values, at, along, retain_graph=True, materialize_grads=True)
-    except RuntimeError as error:
-        if any(phrase in str(error) for phrase in NOT_TWICE):
-            raise ValueError(
-                f"model and loss must be differentiable twice; PyTorch says: {error}"
-            ) from error
-        raise
-
-
-# ---- objective: The loss over all the data as a function of the weights that are left.
-
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
+GRAPH_BYTES = 2e9  # the gradients' graphs are kept for the next product while they take less
+MOST_DENSE = 3000  # weights, of a Hessian that is written down
+NOT_TWICE = ("differentiate twice", "derivative for", "not implemented")  # how PyTorch says it
 
-class Objective:
-    """Mean loss of `model` over `batches`, as a function of its weights, in evaluation mode.
+
+class HessianOperator:
+    """The Hessian of a network's mean loss, in the coordinates of the weights that are left.
+
+    With M the diagonal matrix that keeps those weights, this is M H M without the rows and columns
+    that M makes zero: `hessian @ v` has length n, the number of weights left, and the spectrum has
+    no zeros that pruning put there. With nothing pruned it is H itself.
 
     Parameters
     ----------
     model : nn.Module
-        Where the weights are read. It is used in evaluation mode, so batch normalisation takes its
-        running statistics and dropout passes everything; afterwards each part has its own mode
-        back. Forward hooks of the model run in every pass, as they would in any other.
+        Its weights are read when the operator is made. Weights that its own masks prune and frozen
+        parameters are constants. It is used in evaluation mode, so batch normalisation takes its
+        running statistics, and left as it was.
     loss : callable
         loss(output, target) -> scalar tensor, the mean over the examples of a batch.
     batches : iterable of (x, y)
-        The data, read once. Batches may differ in size: each counts by its number of examples.
-    which : {"all", "prunable"}
-        The weights that are variables: every parameter, or the `weight` of every linear and
-        convolution layer. The others are constants.
-    masks : Masks, optional
-        Weights that are pruned. They keep their values and are constants. Weights that the model's
-        own masks prune (`apply_masks`, `torch.nn.utils.prune`) and frozen parameters are constants
-        in any case.
+        The data, read once; each batch counts by its number of examples. On a CPU, batches of about
+        250 examples are fastest, and images in `torch.channels_last`.
     dtype : torch.float32 or torch.float64, optional
-        Type of the computation; by default that of the model.
+        Of the computation; by default that of the model.
     seed : int
         For a model, or a data loader, that draws random numbers.
-
-    Attributes
-    ----------
-    size : int
-        n, the number of variables: the coordinates of the sparse subspace.
-    index : tensor (n,) of int64
-        Where the variables stand in the flat vector of `layout`.
-    kept : tensor (P,) of bool
-        False where a weight is pruned.
-    layout : ParameterLayout
-        Names and places of the P weights chosen by `which`.
-    n_examples : int
-        N.
 
     Raises
     ------
     ValueError
-        No batch, an empty batch, a weight that is not finite, a mask for a layer that is not there
-        or of another shape, or a dtype other than the two.
+        No batch, an empty batch, a weight that is not finite, no weight left, or another dtype; in
+        a product: model or loss cannot be differentiated twice.
+    FloatingPointError
+        A loss or a product that is not finite.
+
+    Notes
+    -----
+    Autograd sees the smooth pieces of a function and none of its kinks. With ReLU and max-pooling H
+    is that of the piece on which the weights lie, which is the Hessian wherever there is one. A
+    loss that is piecewise linear in the output (L1, hinge) has its own curvature in its kinks: H
+    holds only what the layers do together, and for a linear model it is zero.
 
     Examples
     --------
     >>> model = nn.Linear(2, 1, bias=False)
-    >>> _ = nn.init.constant_(model.weight, 1.0)
-    >>> batches = [(torch.eye(2), torch.zeros(2, 1)), (torch.zeros(1, 2), torch.zeros(1, 1))]
-    >>> objective = Objective(model, nn.functional.mse_loss, batches)
-    >>> round(objective(objective.start), 4)  # two errors of 1 among three examples
-    0.6667
+    >>> batch = (torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2, 1))
+    >>> hessian = HessianOperator(model, nn.functional.mse_loss, [batch])
+    >>> hessian @ torch.tensor([1.0, 1.0])  # the Hessian is diag(1, 4)
+    tensor([1., 4.])
     """
 
     def __init__(
@@ -176,8 +83,142 @@ class Objective:
         loss: Loss,
         batches: Iterable[Batch],
         *,
-        which: str = "all",
-        masks: Masks | None = None,
+        dtype: torch.dtype | None = None,
+        seed: int = 0,
+    ):
+        self.objective = Objective(model, loss, batches, dtype=dtype, seed=seed)
+        if self.size == 0:
+            raise ValueError(
+                "model must have a weight that is neither pruned nor frozen; got "
+                f"{self.objective.layout.size} weights, all of them pruned or frozen."
+            )
+        self.n_products = 0  # products taken so far
+        with torch.inference_mode(False):
+            tensors = self.objective.named(self.objective.theta).items()
+            self._leaves = {name: t.detach().clone().requires_grad_() for name, t in tensors}
+            self._keep_graphs = self._graph_bytes() <= GRAPH_BYTES
+        self._gradients: list[tuple[torch.Tensor, ...]] = []  # of each batch, with their graphs
+
+    @property
+    def size(self) -> int:
+        """n, the number of weights left."""
+        return self.objective.size
+
+    def __matmul__(self, v: torch.Tensor) -> torch.Tensor:
+        """H v for a vector `v` (n,), in the dtype and on the device of the computation."""
+        objective, leaves = self.objective, list(self._leaves.values())
+        check_shape("v", v, (self.size,))
+        along = [t.detach() for t in objective.named(objective.full(v)).values()]
+        total = [torch.zeros_like(t) for t in leaves]
+        for number, batch in enumerate(objective.batches):
+            gradient = self._gradient(number)
+            for part, product in zip(total, _derivative(gradient, leaves, along), strict=True):
+                part.add_(product, alpha=len(batch[0]) / objective.n_examples)
+        self.n_products += 1
+        product = torch.cat([part.reshape(-1) for part in total])[objective.index]  # (n,)
+        if not bool(torch.isfinite(product).all()):
+            bad = int((~torch.isfinite(product)).sum())
+            raise FloatingPointError(
+                f"the Hessian's product with a vector must be finite; got {bad} NaN or infinite "
+                f"values of {self.size}. The loss overflows at these weights."
+            )
+        return product
+
+    def dense(self) -> torch.Tensor:
+        """Every entry (n, n), exactly symmetric, by n products."""
+        if self.size > MOST_DENSE:
+            raise ValueError(
+                f"model must have at most {MOST_DENSE} weights left for the exact Hessian; got "
+                f"{self.size}. top_eigenvalues needs products only."
+            )
+        eye = torch.eye(self.size, dtype=self.objective.dtype, device=self.objective.device)
+        matrix = torch.stack([self @ unit for unit in eye])
+        return (matrix + matrix.T) / 2
+
+    def check_loss_curves(self) -> None:
+        """Raise if the loss is linear in the network's output; called where H v is zero.
+
+        A zero Hessian can be true: of a collapsed network, or where the loss has underflown. So the
+        loss itself is asked, at the outputs and near zero, where it cannot have underflown.
+        """
+        x, y = self.objective.batches[0]
+        with self.objective.at_rest(), torch.no_grad():
+            output = self.objective.output(self._leaves, x)
+        for scale in (1.0, 0.01):
+            at = (scale * output).clone().requires_grad_()
+            with torch.enable_grad():
+                (slope,) = torch.autograd.grad(self.objective.loss(at, y), at, create_graph=True)
+            along = torch.linspace(-1.0, 2.0, at.numel()).reshape(at.shape).to(at)
+            if any(bool(product.any()) for product in _derivative([slope], [at], [along])):
+                return
+        raise ValueError(
+            "loss must have second derivatives; got one that is linear in the network's output "
+            "here, and the Hessian is zero. Its curvature, if any, sits in kinks (L1, hinge), "
+            "which derivatives do not see."
+        )
+
+    def _gradient(self, number: int) -> tuple[torch.Tensor, ...]:
+        """Gradient of batch `number`, with its graph."""
+        if number < len(self._gradients):
+            return self._gradients[number]
+        with torch.inference_mode(False), torch.enable_grad(), self.objective.at_rest():
+            value = self.objective.batch_loss(self._leaves, self.objective.batches[number])
+        if not value.requires_grad:
+            raise ValueError("loss must be differentiable in the weights; got a constant.")
+        if not bool(torch.isfinite(value)):
+            raise FloatingPointError(f"the loss of batch {number} must be finite; got {value}.")
+        gradient = torch.autograd.grad(
+            value, list(self._leaves.values()), create_graph=True, materialize_grads=True
+        )
+        if number == 0 and self.n_products == 0:
+            _refuse_differentiable_once(gradient)
+        if self._keep_graphs:
+            self._gradients.append(gradient)
+        return gradient
+
+    def _graph_bytes(self) -> float:
+        """Memory for the graphs of all batches: three times what the forward passes save."""
+        objective, saved = self.objective, {}
+
+        def count(tensor: torch.Tensor) -> None:
+            storage = tensor.untyped_storage()  # held, so that its place is not used again
+            saved[storage.data_ptr()] = storage
+
+        hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda _: None)
+        with torch.enable_grad(), objective.at_rest(), hooks:
+            objective.batch_loss(self._leaves, objective.batches[0])
+        size = sum(storage.nbytes() for storage in saved.values())
+        return 3 * size * objective.n_examples / len(objective.batches[0][0])
+
+
+def exact_hessian(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> torch.Tensor:
+    """Every entry of the Hessian (n, n) of a small network, in float64: the ground truth.
+
+    Parameters and errors are those of `HessianOperator`; n is at most 3000.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> batch = (torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2, 1))
+    >>> exact_hessian(model, nn.functional.mse_loss, [batch])
+    tensor([[1., 0.],
+            [0., 4.]], dtype=torch.float64)
+    """
+    return HessianOperator(model, loss, batches, dtype=torch.float64).dense()
+
+
+class Objective:
+    """The mean loss over all the data as a function of the weights that are left.
+
+    Parameters and errors are those of `HessianOperator`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        batches: Iterable[Batch],
+        *,
         dtype: torch.dtype | None = None,
         seed: int = 0,
     ):
@@ -187,22 +228,17 @@ class Objective:
         self.dtype = own if dtype is None else dtype
         if self.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64; got {self.dtype}.")
-        self.layout = ParameterLayout.of(model, which=which)
-        live = self.layout.parameters(model)
+        self.layout = ParameterLayout.of(model, which="all")
+        parameters = self.layout.parameters(model)
         known_as = {id(parameter): name for name, parameter in model.named_parameters()}
-        self._names = {name: known_as[id(parameter)] for name, parameter in live.items()}
-        chosen = set(self._names.values())
-        self._fixed = {
-            name: self._cast(tensor.detach().clone())
-            for name, tensor in (*model.named_parameters(), *model.named_buffers())
-            if name not in chosen
-        }
+        self._names = {name: known_as[id(parameter)] for name, parameter in parameters.items()}
+        self._buffers = {name: self._cast(b.detach().clone()) for name, b in model.named_buffers()}
         with torch.no_grad(), torch.inference_mode(False):
-            self.theta = self.layout.flatten(live).to(self.dtype)  # (P,) a copy
+            self.theta = self.layout.flatten(parameters).to(self.dtype)  # (P,) a copy
         check_finite("the weights of model", self.theta)
-        free = {name: torch.full_like(p, p.requires_grad).bool() for name, p in live.items()}
-        self.kept = kept_weights(model, self.layout, masks)  # (P,)
-        self.index = (self.kept & self.layout.flatten(free)).nonzero()[:, 0]  # (n,)
+        free = {name: torch.full_like(p, p.requires_grad).bool() for name, p in parameters.items()}
+        self.kept = kept_weights(model, self.layout)  # (P,) False where a weight is pruned
+        self.index = (self.kept & self.layout.flatten(free)).nonzero()[:, 0]  # (n,) the variables
         self.batches = self._read(batches)
         self.n_examples = sum(len(x) for x, _ in self.batches)
 
@@ -218,7 +254,6 @@ class Objective:
 
     def full(self, v: torch.Tensor, *, base: torch.Tensor | None = None) -> torch.Tensor:
         """All P weights, with `v` (n,) at the variables and `base` elsewhere (default: zeros)."""
-        check_shape("v", v, (self.size,))
         v = v.to(self.theta)
         if self.size == self.layout.size:
             return v
@@ -231,7 +266,7 @@ class Objective:
 
     def output(self, values: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         """What the network makes of `x` with the weights `values`. To be called `at_rest`."""
-        return functional_call(self.model, {**self._fixed, **values}, (x,))
+        return functional_call(self.model, {**self._buffers, **values}, (x,))
 
     def batch_loss(self, values: Mapping[str, torch.Tensor], batch: Batch) -> torch.Tensor:
         """Loss of one batch with the weights `values`. To be called `at_rest`."""
@@ -241,12 +276,6 @@ class Objective:
             got = tuple(value.shape) if isinstance(value, torch.Tensor) else value
             raise ValueError(f"loss must return a tensor with one number; got {got}.")
         return value
-
-    @torch.no_grad()
-    def __call__(self, v: torch.Tensor) -> float:
-        """Mean loss over all examples with the variables at `v` (n,); NaN where it overflows."""
-        with self.at_rest():
-            return self.mean_loss(self.full(v, base=self.theta))
 
     def mean_loss(self, theta: torch.Tensor) -> float:
         """Mean loss over all examples at the P weights `theta`. To be called `at_rest`."""
@@ -293,258 +322,49 @@ class Objective:
         return [tuple(self._cast(part.to(self.device)) for part in batch) for batch in listed]
 
 
-def kept_weights(
-    model: nn.Module, layout: ParameterLayout, masks: Masks | None = None
-) -> torch.Tensor:
-    """(P,) True where neither the model's own masks nor `masks` prune a weight of `layout`.
-
-    Examples
-    --------
-    >>> model = nn.Linear(2, 1)
-    >>> keep = Masks({"weight": torch.tensor([[True, False]])})
-    >>> kept_weights(model, ParameterLayout.of(model, which="all"), keep)
-    tensor([ True, False,  True])
-    """
-    own = dict(model.named_buffers())
+def kept_weights(model: nn.Module, layout: ParameterLayout) -> torch.Tensor:
+    """(P,) False where one of the model's own masks prunes a weight of `layout`."""
+    buffers = dict(model.named_buffers())
     keep = {
-        name: own.get(f"{name}_mask", torch.ones_like(parameter)) != 0
+        name: buffers.get(f"{name}_mask", torch.ones_like(parameter)) != 0
         for name, parameter in layout.parameters(model).items()
     }
-    for name in masks or ():
-        check_choice("layer of masks", name, keep)
-        check_shape(f"masks[{name!r}]", masks[name], tuple(keep[name].shape))
-        keep[name] = keep[name] & masks[name].to(keep[name].device)
     return layout.flatten(keep)
 
 
-# ---- hessian: The Hessian of a network's loss, by its products with vectors.
-
-
-class HessianOperator:
-    r"""The Hessian of the mean loss in the coordinates of the weights that are left.
-
-    With M the diagonal matrix that keeps those weights, products with M H M are taken without the
-    rows and columns that M makes zero: `H @ v` has length n, the number of weights left, and the
-    spectrum has no zeros that pruning put there. With nothing pruned this is H itself.
-
-    Parameters
-    ----------
-    model, loss, batches, which, masks, dtype, seed
-        As for `Objective`. The weights are read when the operator is made; later changes of the
-        model's weights are not seen.
-    graph_gigabytes : float
-        The gradient of a batch and the graph behind it are kept for the next products while all
-        of them fit into about this much memory, and computed anew in each product otherwise. Kept
-        graphs save about a third of the time.
-
-    Attributes
-    ----------
-    objective : Objective
-        The function whose Hessian this is.
-    size : int
-        n.
-    n_products : int
-        How many products have been taken.
-
-    Raises
-    ------
-    ValueError
-        As for `Objective`; also where no weight is left, and in a product where model or loss
-        cannot be differentiated twice.
-    FloatingPointError
-        In a product: a loss, gradient or product that is not finite.
-
-    Notes
-    -----
-    Autograd sees the smooth pieces of a function and none of its kinks. ReLU and max-pooling are
-    piecewise linear and are accepted: H is that of the piece on which the weights lie, which is the
-    Hessian wherever there is one. A loss that is itself piecewise linear (L1, hinge) has all of its
-    own curvature in its kinks, so H then holds only what the layers of the network do together, and
-    for a linear model it is zero.
-
-    On a CPU, batches of about 250 examples are faster than one large batch, and images in
-    `torch.channels_last` are faster still.
-
-    Examples
-    --------
-    >>> model = nn.Linear(2, 1, bias=False)
-    >>> batch = (torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2, 1))
-    >>> hessian = HessianOperator(model, nn.functional.mse_loss, [batch])
-    >>> hessian @ torch.tensor([1.0, 1.0])  # the Hessian is diag(1, 4)
-    tensor([1., 4.])
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        loss: Loss,
-        batches: Iterable[Batch],
-        *,
-        which: str = "all",
-        masks: Masks | None = None,
-        dtype: torch.dtype | None = None,
-        seed: int = 0,
-        graph_gigabytes: float = 2.0,
-    ):
-        limit = 1e9 * check_positive("graph_gigabytes", graph_gigabytes, allow_zero=True)
-        self.objective = Objective(
-            model, loss, batches, which=which, masks=masks, dtype=dtype, seed=seed
-        )
-        if self.size == 0:
+def _derivative(
+    values: Sequence[torch.Tensor], at: Sequence[torch.Tensor], along: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, ...]:
+    """The derivative of sum_i <values_i, along_i> by each of `at`; zeros where there is none."""
+    pairs = [(value, v) for value, v in zip(values, along, strict=True) if value.requires_grad]
+    if not pairs:
+        return tuple(torch.zeros_like(t) for t in at)
+    values, along = zip(*pairs, strict=True)
+    try:
+        return torch.autograd.grad(values, at, along, retain_graph=True, materialize_grads=True)
+    except RuntimeError as error:
+        if any(phrase in str(error) for phrase in NOT_TWICE):
             raise ValueError(
-                "model must have a weight that is neither pruned nor frozen; got "
-                f"{self.objective.layout.size} weights, all of them pruned or frozen."
-            )
-        self.n_products = 0
-        with torch.inference_mode(False):
-            pieces = self.objective.named(self.objective.theta).items()
-            self._leaves = {name: t.detach().clone().requires_grad_() for name, t in pieces}
-            self._keep = self._graph_bytes() <= limit
-        self._gradients: list[tuple[torch.Tensor, ...]] = []  # of each batch, with their graphs
-
-    @property
-    def size(self) -> int:
-        """n, the number of weights left."""
-        return self.objective.size
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n, n)."""
-        return self.size, self.size
-
-    def __matmul__(self, v: torch.Tensor) -> torch.Tensor:
-        """H v for a vector `v` (n,), in the dtype and on the device of the computation."""
-        objective, leaves = self.objective, list(self._leaves.values())
-        check_shape("v", v, (self.size,))
-        along = [t.detach() for t in objective.named(objective.full(v)).values()]
-        total = [torch.zeros_like(t) for t in leaves]
-        for number, batch in enumerate(objective.batches):
-            gradient = self._gradient(number)
-            for part, product in zip(total, self._times(gradient, along), strict=True):
-                part.add_(product, alpha=len(batch[0]) / objective.n_examples)
-        self.n_products += 1
-        product = torch.cat([part.reshape(-1) for part in total])[objective.index]
-        if not bool(torch.isfinite(product).all()):
-            bad = int((~torch.isfinite(product)).sum())
-            raise FloatingPointError(
-                f"the Hessian's product with a vector must be finite; got {bad} NaN or infinite "
-                f"values of {self.size}. The loss overflows at these weights."
-            )
-        return product
-
-    def to_scipy(self):
-        """This Hessian as a `scipy.sparse.linalg.LinearOperator` on float64 vectors."""
-        from scipy.sparse.linalg import LinearOperator
-
-        def product(v):
-            return (self @ torch.from_numpy(v.reshape(-1))).double().cpu().numpy()
-
-        return LinearOperator(self.shape, matvec=product, rmatvec=product, dtype="float64")
-
-    def check_loss_curves(self) -> None:
-        """Raise if the loss is linear in the network's output; called where H v is zero.
-
-        A zero Hessian can be true: of a collapsed network, or where the loss has underflown.
-        The loss itself is asked at the outputs and near zero, where it cannot have underflown.
-        """
-        x, y = self.objective.batches[0]
-        with self.objective.at_rest(), torch.no_grad():
-            output = self.objective.output(self._leaves, x)
-        for scale in (1.0, 0.01):
-            at = (scale * output).clone().requires_grad_()
-            with torch.enable_grad():
-                (slope,) = torch.autograd.grad(self.objective.loss(at, y), at, create_graph=True)
-            along = torch.linspace(-1.0, 2.0, at.numel()).reshape(at.shape).to(at)
-            if any(bool(product.any()) for product in derivative([slope], [at], [along])):
-                return
-        raise ValueError(
-            "loss must have second derivatives; got one that is linear in the network's output "
-            "here, and the Hessian is zero. Its curvature, if any, sits in kinks (L1, hinge), "
-            "which derivatives do not see."
-        )
-
-    def _gradient(self, number: int) -> tuple[torch.Tensor, ...]:
-        """Gradient of batch `number`, with its graph."""
-        if number < len(self._gradients):
-            return self._gradients[number]
-        objective, batch = self.objective, self.objective.batches[number]
-        with torch.inference_mode(False), torch.enable_grad(), objective.at_rest():
-            value = objective.batch_loss(self._leaves, batch)
-        if not value.requires_grad:
-            raise ValueError(
-                "loss must be differentiable in the weights; got a value without a gradient."
-            )
-        if not bool(torch.isfinite(value)):
-            raise FloatingPointError(f"the loss of batch {number} must be finite; got {value}.")
-        gradient = torch.autograd.grad(
-            value, list(self._leaves.values()), create_graph=True, materialize_grads=True
-        )
-        if number == 0 and self.n_products == 0:
-            refuse_differentiable_once(gradient)
-        if self._keep:
-            self._gradients.append(gradient)
-        return gradient
-
-    def _times(self, gradient, along) -> tuple[torch.Tensor, ...]:
-        return derivative(gradient, list(self._leaves.values()), along)
-
-    def _graph_bytes(self) -> float:
-        """Memory for the graphs of all batches: three times what the forward passes save."""
-        objective, saved = self.objective, {}
-
-        def count(tensor: torch.Tensor) -> None:
-            storage = tensor.untyped_storage()  # held, so that its place is not used again
-            saved[storage.data_ptr()] = storage
-
-        hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda _: None)
-        with torch.enable_grad(), objective.at_rest(), hooks:
-            objective.batch_loss(self._leaves, objective.batches[0])
-        size = sum(storage.nbytes() for storage in saved.values())
-        return 3 * size * objective.n_examples / len(objective.batches[0][0])
+                f"model and loss must be differentiable twice; PyTorch says: {error}"
+            ) from error
+        raise
 
 
-def exact_hessian(
-    model: nn.Module,
-    loss: Loss,
-    batches: Iterable[Batch],
-    *,
-    which: str = "all",
-    masks: Masks | None = None,
-    dtype: torch.dtype = torch.float64,
-    seed: int = 0,
-    max_size: int = 3000,
-) -> torch.Tensor:
-    """Every entry of the Hessian (n, n) of a small network: the ground truth for the estimates.
+def _refuse_differentiable_once(values: Iterable[torch.Tensor]) -> None:
+    """Raise if a function marked `once_differentiable` stands behind `values`.
 
-    One product per column. Parameters and errors are those of `HessianOperator`.
-
-    Parameters
-    ----------
-    max_size : int
-        Largest n that is accepted; n products and n^2 numbers are needed.
-
-    Examples
-    --------
-    >>> model = nn.Linear(2, 1, bias=False)
-    >>> batch = (torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2, 1))
-    >>> exact_hessian(model, nn.functional.mse_loss, [batch])
-    tensor([[1., 0.],
-            [0., 4.]], dtype=torch.float64)
+    PyTorch raises only where such a function leads to what is differentiated. It leads nowhere, so
+    its part of the derivative would be left out without a word.
     """
-    hessian = HessianOperator(
-        model, loss, batches, which=which, masks=masks, dtype=dtype, seed=seed
-    )
-    return dense(hessian, max_size=max_size)
-
-
-def dense(hessian: HessianOperator, *, max_size: int = 3000) -> torch.Tensor:
-    """Every entry (n, n) of `hessian`, exactly symmetric."""
-    if hessian.size > check_int("max_size", max_size):
-        raise ValueError(
-            f"model must have at most {max_size} weights left for the exact Hessian; got "
-            f"{hessian.size}. Raise max_size, or use top_eigenvalues."
-        )
-    eye = torch.eye(hessian.size, dtype=hessian.objective.dtype, device=hessian.objective.device)
-    matrix = torch.stack([hessian @ row for row in eye])
-    check_finite("the Hessian", matrix)
-    return (matrix + matrix.T) / 2
+    todo = [value.grad_fn for value in values if value.grad_fn is not None]
+    seen = set(todo)
+    while todo:
+        node = todo.pop()
+        if node.name().endswith("Error"):
+            raise ValueError(
+                "model and loss must be differentiable twice; got a function that is marked "
+                "once_differentiable."
+            )
+        ahead = {following for following, _ in node.next_functions if following is not None}
+        todo.extend(ahead - seen)
+        seen |= ahead

@@ -1,7 +1,10 @@
-"""Costs, against the counter of PyTorch, the bytes of SciPy and arithmetic by hand."""
+"""Costs, against the counter of PyTorch and the bytes of SciPy; sparse copies; a fair clock."""
 
 import copy
+import time
+import warnings
 
+import numpy as np
 import pytest
 import scipy.sparse
 import torch
@@ -9,7 +12,13 @@ from torch import nn
 from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
-from causalprune_lib.diagnostics.cost import model_cost
+from causalprune_lib.diagnostics.cost import (
+    CSRLinear,
+    compare_latency,
+    latency,
+    model_cost,
+    sparse_linear_copy,
+)
 from causalprune_lib.nets.models import MLP, build_model
 from causalprune_lib.nets.parameters import ParameterLayout
 
@@ -38,45 +47,36 @@ MIXED_SHAPE = (4, 16, 12)
 
 
 @pytest.mark.parametrize(
-    ("model", "shape"),
+    ("build", "shape"),
     [
-        (MLP([784, 300, 100, 10]), (784,)),
-        (build_model("lenet", dataset="cifar10"), (3, 32, 32)),
-        (build_model("alexnet", dataset="fashion_mnist"), (1, 28, 28)),
-        (build_model("resnet18", dataset="cifar10"), (3, 32, 32)),
-        (build_model("resnet18", dataset="cifar10", batch_norm=True), (3, 32, 32)),
-        (mixed(), MIXED_SHAPE),
+        (lambda: build_model("lenet", dataset="digits", image_size=28), (1, 28, 28)),
+        (lambda: build_model("resnet18", dataset="cifar10", batch_norm=True), (3, 8, 8)),
+        (mixed, MIXED_SHAPE),
     ],
-    ids=["mlp", "lenet", "alexnet", "resnet18", "resnet18-bn", "mixed"],
+    ids=["lenet", "resnet18", "mixed"],
 )
-def test_multiply_adds_are_half_of_pytorchs_flops(model, shape):
-    example = torch.zeros(1, *shape)
+def test_multiply_adds_are_half_of_pytorchs_flops(build, shape):
+    model, example = build(), torch.zeros(1, *shape)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         copy.deepcopy(model).eval()(example)
     cost = model_cost(model, example)
     assert 2 * cost.total["multiply_adds"] == counter.get_total_flops()
 
 
-def test_lenet_layer_by_layer():
-    frame = model_cost(build_model("lenet", dataset="cifar10"), torch.zeros(1, 3, 32, 32)).frame
+def test_lenet_layer_by_layer_and_in_all():
+    cost = model_cost(build_model("lenet", dataset="cifar10"), torch.zeros(1, 3, 32, 32))
+    frame = cost.frame
     assert frame["layer"].tolist() == ["conv1", "conv2", "fc1", "fc2"]
     assert frame["weights"].tolist() == [1_500, 25_000, 625_000, 5_000]
     assert frame["parameters"].tolist() == [1_520, 25_050, 625_500, 5_010]
     positions = [28 * 28, 10 * 10, 1, 1]
     assert (frame["multiply_adds"] == frame["weights"] * positions).all()
     assert (frame["dense_bytes"] == 4 * frame["weights"]).all()
-
-
-def test_totals_are_sums_and_count_every_parameter():
-    model = build_model("lenet", dataset="cifar10")
-    cost = model_cost(model, torch.zeros(1, 3, 32, 32))
     assert cost.total["parameters"] == 657_080
-    assert "layer" not in cost.total
-    for column, total in cost.total.items():
-        assert total == cost.frame[column].sum()
+    assert cost.total.equals(frame.drop(columns="layer").sum())
 
 
-@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("sparsity", [0.0, 0.9, 1.0])
 def test_csr_bytes_are_scipys(sparsity):
     model = sparsify(mixed(), sparsity)
     frame = model_cost(model, torch.zeros(1, *MIXED_SHAPE)).frame
@@ -101,8 +101,7 @@ def test_masked_weights_count_as_zero():
 
 
 def test_only_one_example_is_counted():
-    model = build_model("lenet", dataset="digits", image_size=28)
-    one, many = (model_cost(model, torch.zeros(n, 1, 28, 28)).frame for n in (1, 5))
+    one, many = (model_cost(mixed(), torch.zeros(n, *MIXED_SHAPE)).frame for n in (1, 5))
     assert one.equals(many)
 
 
@@ -120,15 +119,11 @@ def test_a_layer_called_twice_costs_twice_and_one_never_called_nothing():
     assert frame["weights"].tolist() == [9, 27]
 
 
-def test_double_precision_takes_more_bytes():
-    model = nn.Sequential(nn.Linear(4, 2)).double()
-    total = model_cost(model, torch.zeros(1, 4, dtype=torch.float64)).total
-    assert total["dense_bytes"] == 64
-    assert total["csr_bytes"] == 8 * (8 + 4) + 4 * 3
-
-
-def test_a_single_layer_has_a_name():
-    assert model_cost(nn.Linear(2, 2), torch.zeros(1, 2)).frame["layer"].tolist() == ["(model)"]
+def test_a_single_layer_has_a_name_and_double_precision_takes_more_bytes():
+    frame = model_cost(nn.Linear(4, 2).double(), torch.zeros(1, 4, dtype=torch.float64)).frame
+    assert frame["layer"].tolist() == ["(model)"]
+    assert frame["dense_bytes"].tolist() == [64]
+    assert frame["csr_bytes"].tolist() == [8 * (8 + 4) + 4 * 3]
 
 
 @pytest.mark.parametrize(
@@ -149,3 +144,130 @@ def test_an_example_that_does_not_fit_is_named(example, message):
 def test_nothing_to_count_is_an_error():
     with pytest.raises(ValueError, match="linear or convolution layer; got a ReLU"):
         model_cost(nn.ReLU(), torch.zeros(1, 2))
+    with pytest.raises(ValueError, match=r"must have an nn\.Linear; got a Conv2d"):
+        sparse_linear_copy(nn.Conv2d(1, 1, 1))
+
+
+# Sparse copies
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.8, 1.0])
+@pytest.mark.parametrize("batch", [1, 7])
+def test_a_sparse_copy_computes_the_same(sparsity, batch):
+    model = sparsify(MLP([50, 40, 30, 5]), sparsity)
+    x = torch.randn(batch, 50, generator=torch.Generator().manual_seed(1))
+    sparse = sparse_linear_copy(model)
+    torch.testing.assert_close(sparse(x), model(x).detach(), rtol=1e-5, atol=1e-5)
+    stored = sum(layer.weight.values().numel() for layer in (sparse.fc1, sparse.fc2, sparse.fc3))
+    assert stored == model_cost(model, x).total["nonzeros"]
+
+
+def test_a_sparse_copy_of_a_pruned_convolutional_network():
+    model = build_model("lenet", dataset="digits", image_size=28)
+    for name in ("conv2", "fc1"):
+        prune.l1_unstructured(model.get_submodule(name), "weight", amount=0.9)
+    x = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(2))
+    expected = model(x).detach()  # leaves a computed weight with a gradient, hard to copy
+    sparse = sparse_linear_copy(model)
+    torch.testing.assert_close(sparse(x), expected, rtol=1e-5, atol=1e-5)
+    assert isinstance(sparse.fc1, CSRLinear)
+    assert type(sparse.conv2) is nn.Conv2d
+    assert not sparse.conv2._forward_pre_hooks  # the mask is permanent
+    assert int((sparse.conv2.weight == 0).sum()) == 22_500
+    assert prune.is_pruned(model)
+
+
+def test_a_csr_layer_takes_any_leading_dimensions():
+    dense = nn.Linear(6, 4)
+    x = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(3))
+    sparse = sparse_linear_copy(dense)
+    torch.testing.assert_close(sparse(x), dense(x).detach(), rtol=1e-5, atol=1e-5)
+    assert sparse(x[0, 0]).shape == (4,)
+
+
+def test_a_shared_layer_stays_shared():
+    layer = nn.Linear(3, 3)
+    sparse = sparse_linear_copy(nn.Sequential(layer, nn.ReLU(), layer))
+    assert sparse[0] is sparse[2]
+
+
+def test_a_sparse_copy_raises_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sparse_linear_copy(MLP([4, 3, 2]))(torch.zeros(2, 4))
+
+
+# The clock
+
+
+class Sleeper(nn.Module):
+    def __init__(self, seconds, calls):
+        super().__init__()
+        self.seconds, self.calls = seconds, calls
+
+    def forward(self, x):
+        self.calls.append((self.seconds, self.training, torch.is_grad_enabled()))
+        time.sleep(self.seconds)
+        return x
+
+
+def test_latency_measures_seconds_without_gradients_in_evaluation_mode():
+    calls = []
+    measured = latency(Sleeper(0.01, calls), torch.zeros(1), repeats=5, warmup=2)
+    assert 0.01 <= measured.q25 <= measured.median <= measured.q75
+    assert measured.repeats == 5
+    assert set(calls) == {(0.01, False, False)}
+
+
+def test_models_take_turns_and_the_ratio_is_to_the_first():
+    calls = []
+    models = {"slow": Sleeper(0.02, calls), "fast": Sleeper(0.005, calls)}
+    frame = compare_latency(models, torch.zeros(1), repeats=6, warmup=0)
+    timed = [seconds for seconds, *_ in calls[2:]]
+    for turn in range(0, len(timed), 2):  # each round runs each model once
+        assert set(timed[turn : turn + 2]) == {0.02, 0.005}
+    assert {timed[0], timed[2]} == {0.02, 0.005}  # and rounds start with another one
+    assert frame["model"].tolist() == ["slow", "fast"]
+    assert frame["ratio"][0] == 1.0
+    assert frame["ratio"][1] < 0.75  # 0.25 but for an overloaded machine
+    assert (frame["ratio_q25"] <= frame["ratio"]).all()
+    assert np.isfinite(frame.drop(columns="model").to_numpy()).all()
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        model_cost,
+        lambda model, example: latency(model, example, repeats=2, warmup=1),
+        lambda model, example: compare_latency({"a": model, "b": model}, example, repeats=2),
+        lambda model, example: sparse_linear_copy(model),
+    ],
+    ids=["cost", "latency", "compare", "copy"],
+)
+@pytest.mark.parametrize("good", [True, False])
+def test_the_model_is_left_as_it_was_even_after_an_error(measure, good, state_of):
+    model = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 2))
+    model[2].eval()
+    prune.l1_unstructured(model[3], "weight", amount=3)
+    model(torch.randn(5, 6)).sum().backward()
+    example = torch.ones(3, 6 if good else 5)
+    before = state_of(model)[:-1]  # a pass multiplies masks and weights anew
+    try:
+        measure(model, example)
+    except ValueError:
+        assert not good
+    assert state_of(model)[:-1] == before
+
+
+def test_bad_options_of_the_clock_are_named():
+    model, x = MLP([4, 2]), torch.zeros(1, 4)
+    with pytest.raises(ValueError, match="repeats must be >= 1; got 0"):
+        latency(model, x, repeats=0)
+    with pytest.raises(ValueError, match="warmup must be >= 0; got -1"):
+        latency(model, x, warmup=-1)
+    with pytest.raises(ValueError, match="at least one model"):
+        compare_latency({}, x)
+    with pytest.raises(ValueError, match="example must fit the model"):
+        latency(model, torch.zeros(1, 3))
+    with pytest.raises(TypeError, match=r"example must be a torch\.Tensor; got list"):
+        latency(model, [0.0] * 4)

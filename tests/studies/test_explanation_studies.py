@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-from causalprune_lib.diagnostics.attribution import exact_shapley
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.data import load_dataset
 from causalprune_studies.ch10_spectra.networks import PUBLISHED, judged_networks
 from causalprune_studies.ch11_explanations import verdicts as explanation_verdicts
+from causalprune_studies.ch11_explanations.shapley import exact_shapley
 from causalprune_studies.ch11_explanations.study import (
     DENSE,
     ExplanationAgreement,

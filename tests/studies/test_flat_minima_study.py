@@ -123,7 +123,7 @@ def test_the_spectrum_in_three_numbers():
     model = torch.nn.Linear(2, 1, bias=False)
     x, y = torch.diag(torch.tensor([2.0, 1.0])), torch.zeros(2, 1)
     found = spectral_density(
-        model, lambda out, _: (out**2 * torch.tensor([[3.0], [-1.0]])).sum(), [(x, y)], probes=1
+        model, lambda out, _: (out**2 * torch.tensor([[3.0], [-1.0]])).sum(), [(x, y)], n_vectors=1
     )  # eigenvalues 24 and -2
     summary = spectrum_summary(found)
     assert summary["lowest"] == pytest.approx(-2, rel=1e-4)

@@ -15,7 +15,6 @@ from causalprune_lib.diagnostics.landscape import (
     LossSurface,
     loss_surface,
     perturbation_flatness,
-    rescale_relu,
 )
 from causalprune_lib.dynamics.tangent import Batch
 from causalprune_lib.evidence.grid import Point
@@ -25,6 +24,7 @@ from causalprune_lib.pruning.contest import Contest
 from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model, masks_of, remove_masks
 from causalprune_lib.pruning.scores import magnitude_scores
 from causalprune_studies.ch08_causal_pruning.study import POST, RANDOM, RECORD, CausalRecipe
+from causalprune_studies.ch09_flat_minima.sharpness import rescale_relu
 
 # ---- summaries: A spectrum and a landscape in a few numbers, for the rows of `FlatMinima`.
 
@@ -217,7 +217,7 @@ class FlatMinima(CausalRecipe):
             cross_entropy,
             batches,
             steps=self.lanczos_steps,
-            probes=self.density_probes,
+            n_vectors=self.density_probes,
         )
         yield Point(spectrum_summary(density), network=name)
         yield from self._shaken(name, network, batches)
@@ -244,7 +244,7 @@ class FlatMinima(CausalRecipe):
     def _quick_top(self, network: nn.Module, batches: list[Batch]) -> float:
         """The largest eigenvalue, from below, by a few Lanczos steps."""
         found = spectral_density(
-            network, cross_entropy, batches, steps=self.step_lanczos, probes=1, points=2
+            network, cross_entropy, batches, steps=self.step_lanczos, n_vectors=1
         )
         return float(found.nodes[-1])
 

@@ -18,20 +18,14 @@ import torch
 from torch import nn
 
 from causalprune_lib._validation import check_choice, check_int
-from causalprune_lib.diagnostics.spectra import (
-    NOISE,
-    correlation_traps,
-    esd,
-    layer_spectra,
-    power_law_fit,
-    power_law_pvalue,
-    randomised_esd,
-)
+from causalprune_lib.diagnostics.spectra import NOISE, esd, layer_spectra, power_law_fit
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.nets.training import evaluate
 from causalprune_lib.pruning.masks import apply_masks
+from causalprune_studies.ch10_spectra.exponent_checks import power_law_pvalue
 from causalprune_studies.ch10_spectra.networks import PUBLISHED, JudgedNetworks, judged_networks
+from causalprune_studies.ch10_spectra.random_matrices import correlation_traps, randomised_esd
 from causalprune_studies.chapters import named_by_chapters
 from causalprune_studies.paper_networks.mnist import MNIST_SETTINGS, mnist_settings
 

@@ -19,12 +19,7 @@ from torch import nn
 
 from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_choice, check_int
-from causalprune_lib.diagnostics.attribution import (
-    STATISTICS,
-    global_importance,
-    rank_agreement,
-    shap_values,
-)
+from causalprune_lib.diagnostics.attribution import STATISTICS, rank_agreement, shap_values
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.training import evaluate
@@ -39,6 +34,7 @@ from causalprune_studies.ch05_legcnet.contest import (
 )
 from causalprune_studies.ch05_legcnet.study import published_amount
 from causalprune_studies.ch10_spectra.networks import PUBLISHED, JudgedNetworks
+from causalprune_studies.ch11_explanations.shapley import global_importance
 from causalprune_studies.paper_networks.settings import LEGCNetSettings, legcnet_settings
 from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks, random_masks_like
 from causalprune_studies.paper_networks.training import read_trials, train_networks

@@ -1,7 +1,5 @@
 """Spectra of random matrices, against their laws, and what stands out of them."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
@@ -9,35 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from causalprune_lib.diagnostics.spectra import (
+from causalprune_lib.diagnostics.spectra import esd
+from causalprune_studies.ch10_spectra.random_matrices import (
     correlation_traps,
-    esd,
     marchenko_pastur,
-    marchenko_pastur_cdf,
     marchenko_pastur_edges,
     randomised_esd,
 )
 
-RATIOS = (0.05, 0.3, 0.9, 1.0)
 
-
-@pytest.mark.parametrize("shape", [(7, 4), (4, 7), (5, 5)])
-def test_eigenvalues_are_those_of_the_correlation_matrix(shape):
-    w = np.random.default_rng(0).normal(size=shape)
-    tall = w if shape[0] >= shape[1] else w.T
-    expected = np.linalg.eigvalsh(tall.T @ tall / len(tall))
-    np.testing.assert_allclose(esd(torch.tensor(w)), expected, atol=1e-12)
-    np.testing.assert_allclose(esd(w, normalise=False), len(tall) * expected, atol=1e-12)
-
-
-def test_a_convolution_pools_one_matrix_per_position_of_its_kernel():
-    w = torch.randn(6, 4, 2, 3, generator=torch.Generator().manual_seed(0))
-    slices = [esd(w[:, :, i, j]) for i in range(2) for j in range(3)]
-    np.testing.assert_allclose(esd(w), np.sort(np.concatenate(slices)), rtol=1e-9)
-    assert randomised_esd(w, permutations=3).shape == (3, 24)
-
-
-@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("ratio", [0.05, 0.3, 0.9, 1.0])
 @pytest.mark.parametrize("variance", [1.0, 0.01])
 def test_the_law_has_mass_one_and_its_known_moments(ratio, variance):
     low, high = marchenko_pastur_edges(ratio=ratio, variance=variance)
@@ -53,33 +32,23 @@ def test_the_law_has_mass_one_and_its_known_moments(ratio, variance):
     assert moment(0) == pytest.approx(1, abs=1e-6)
     assert moment(1) == pytest.approx(variance, rel=1e-6)
     assert moment(2) == pytest.approx(variance**2 * (1 + ratio), rel=1e-6)
-
-
-@pytest.mark.parametrize("ratio", RATIOS)
-def test_the_distribution_function_is_the_integral_of_the_density(ratio):
-    low, high = marchenko_pastur_edges(ratio=ratio, variance=2.0)
-    points = low + (high - low) * np.array([0.1, 0.4, 0.8, 0.99])
-    for a, b in pairwise(points):
-        mass = integrate.quad(lambda x: marchenko_pastur(x, ratio=ratio, variance=2.0), a, b)[0]
-        ends = marchenko_pastur_cdf(np.array([a, b]), ratio=ratio, variance=2.0)
-        assert np.diff(ends)[0] == pytest.approx(mass, abs=1e-8)
-    outside = marchenko_pastur_cdf(np.array([low - 0.1, high + 0.1]), ratio=ratio, variance=2.0)
-    assert outside.tolist() == [0, 1]
-    assert marchenko_pastur(np.array([low / 2, high + 1]), ratio=ratio, variance=2.0).tolist() == [
-        0,
-        0,
-    ]
+    outside = np.array([low / 2 - 1e-9, high * 1.1])
+    assert marchenko_pastur(outside, ratio=ratio, variance=variance).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("draw", ["normal", "uniform", "laplace"])
 def test_random_matrices_follow_the_law_whatever_their_entries(draw):
-    n, m, spread = 900, 300, 0.1
+    n, m, spread = 450, 150, 0.1
     unit = {"normal": 1, "uniform": 1 / 12**0.5, "laplace": 2**0.5}[draw]
     w = getattr(np.random.default_rng(1), draw)(size=(n, m)) * spread / unit
     w -= w.mean()  # uniform entries are drawn from 0 to 1
-    law = lambda x: marchenko_pastur_cdf(x, ratio=m / n, variance=spread**2)  # noqa: E731
+    low, high = marchenko_pastur_edges(ratio=m / n, variance=spread**2)
+    grid = np.linspace(low, high, 20_001)
+    density = marchenko_pastur(grid, ratio=m / n, variance=spread**2)
+    mass = integrate.cumulative_trapezoid(density, grid, initial=0)
     # eigenvalues are rigid: their distance from the law is of order 1 / m, not 1 / sqrt(m)
-    assert stats.kstest(esd(w), law).statistic < 4 / m
+    found = stats.kstest(esd(w), lambda x: np.interp(x, grid, mass)).statistic
+    assert found < 4 / m
 
 
 def test_a_shuffle_keeps_the_weights_and_takes_the_structure():
@@ -87,14 +56,16 @@ def test_a_shuffle_keeps_the_weights_and_takes_the_structure():
     w = np.outer(rng.normal(size=200), rng.normal(size=50))  # rank one
     shuffled = randomised_esd(w, permutations=3, seed=0)
     np.testing.assert_allclose(shuffled.sum(1), esd(w).sum(), rtol=1e-12)
-    assert esd(w)[:-1].max() < 1e-12 < shuffled.min()
+    assert esd(w)[:-1].max() < 1e-12 * esd(w)[-1] < shuffled.min()
     np.testing.assert_array_equal(shuffled, randomised_esd(w, permutations=3, seed=0))
     assert not np.array_equal(shuffled, randomised_esd(w, permutations=3, seed=1))
+    kernel = torch.randn(6, 4, 2, 3, generator=torch.Generator().manual_seed(0))
+    assert randomised_esd(kernel, permutations=3).shape == (3, 24)
 
 
 def test_traps_in_pure_noise_are_as_rare_as_promised():
     rng = np.random.default_rng(3)
-    found = [correlation_traps(rng.normal(size=(120, 40)), seed=i).share for i in range(50)]
+    found = [correlation_traps(rng.normal(size=(60, 20)), seed=i).share for i in range(50)]
     # 1,000 shuffles of 50 matrices, 1% each: a binomial error of 0.3%
     assert np.mean(found) < 0.02
 
@@ -131,13 +102,13 @@ def test_a_mean_looks_like_a_trap_of_known_size(mean, seed):
     assert correlation_traps(w, permutations=5, centre=True).count <= 0.2
 
 
-def test_bad_input_is_named():
-    with pytest.raises(ValueError, match=r"weight must be a matrix .* got shape \(3,\)"):
-        esd(np.ones(3))
-    with pytest.raises(ValueError, match="weight must be finite"):
-        esd(torch.tensor([[1.0, float("nan")]]))
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e-3, 1 / 3])
+def test_a_layer_of_one_value_is_refused(value):
     with pytest.raises(ValueError, match="more than one value"):
-        correlation_traps(np.ones((4, 3)))
+        correlation_traps(np.full((7, 3), value))  # the mean of sevenths is rounded
+
+
+def test_bad_laws_are_named():
     with pytest.raises(ValueError, match=r"ratio must be in \[0, 1\]; got 1.5"):
         marchenko_pastur(np.ones(2), ratio=1.5)
     with pytest.raises(ValueError, match="variance must be a finite number > 0"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from causalprune_lib._random import seeded
-from causalprune_lib.diagnostics.closeness import lipschitz_constant, removal_bound, sup_distance
+from causalprune_lib.diagnostics.closeness import LIPSCHITZ, removal_bound, sup_distance
 from causalprune_lib.nets.models import MLP, build_model
 from causalprune_lib.pruning.masks import apply_masks, clone_model
 from causalprune_lib.pruning.scores import random_scores
@@ -33,19 +33,11 @@ def ball(n, d, radius, seed=0):
     return radius * x / x.norm(dim=1, keepdim=True)
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu", "identity"])
-def test_the_constant_is_the_steepest_slope(name):
-    f = nn.Identity() if name == "identity" else getattr(torch, name)
-    x = torch.linspace(-8, 8, 200_001, dtype=torch.float64)
-    slope = (f(x).diff() / x.diff()).max().item()
-    assert slope == pytest.approx(lipschitz_constant(name), rel=1e-6)
-
-
-def test_the_sigmoid_is_steepest_at_zero_and_only_there():
-    x = torch.tensor([0.0, 0.1, -0.1], dtype=torch.float64, requires_grad=True)
-    torch.sigmoid(x).sum().backward()
-    assert x.grad[0].item() == 0.25
-    assert x.grad[1:].max() < 0.25
+@pytest.mark.parametrize("kind", [nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Identity])
+def test_the_lipschitz_constant_is_the_steepest_slope(kind):
+    x = torch.linspace(-8, 8, 20_001, dtype=torch.float64)
+    slope = (kind()(x).diff() / x.diff()).max().item()
+    assert slope == pytest.approx(LIPSCHITZ[kind], rel=1e-6)
 
 
 @settings(max_examples=20, deadline=None)
@@ -53,7 +45,7 @@ def test_the_sigmoid_is_steepest_at_zero_and_only_there():
 def test_the_softmax_never_stretches_by_more_than_a_half(scores):
     x = torch.tensor(scores, dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(lambda s: s.softmax(0), x)
-    assert torch.linalg.matrix_norm(jacobian, 2) <= lipschitz_constant("softmax") + 1e-12
+    assert torch.linalg.matrix_norm(jacobian, 2) <= LIPSCHITZ[nn.Softmax] + 1e-12
     even = torch.autograd.functional.jacobian(lambda s: s.softmax(0), torch.zeros(2))
     assert torch.linalg.matrix_norm(even, 2).item() == pytest.approx(0.5)
 
@@ -67,7 +59,7 @@ networks = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     options=networks,
     amount=st.floats(0, 1),
@@ -88,10 +80,12 @@ def test_the_bound_is_never_below_what_is_found(options, amount, radius, scale, 
             for p in other.parameters():
                 p.add_(0.3 * torch.randn(p.shape, generator=generator, dtype=p.dtype))
     x = torch.cat([ball(40, 5, radius, seed), 0.3 * ball(20, 5, radius, seed + 1)])
-    found = sup_distance(model, other, x, steps=15, radius=radius, starts=8)
+    found = sup_distance(model, other, x, steps=10, radius=radius)
     bound = removal_bound(model, other, radius=radius)
     assert max(found.value, found.measured) <= bound.value * (1 + 1e-9) + 1e-12
-    assert found.value >= found.measured - 1e-9 * radius  # x lies in the ball, up to rounding
+    # x lies in the ball, up to rounding, which the networks stretch by no more than their norms
+    stretch = max(1.0, (2 * scale * 12**0.5) ** 4)
+    assert found.value >= found.measured - 1e-12 * radius * stretch
     assert bound.frame["share"].sum() == pytest.approx(bound.value)
 
 
@@ -122,24 +116,30 @@ def test_tight_for_a_small_weight_into_one_neuron():
     assert ratios[2] == pytest.approx(1, abs=1e-5)
 
 
-def test_tight_for_an_output_weight_of_a_neuron_that_is_on():
-    model = mlp(1, 1, 1)
-    nn.init.constant_(model.fc1.bias, 40.0)
+@pytest.mark.parametrize(
+    ("sizes", "activation", "weight", "bias", "cut", "x", "distance"),
+    [
+        (
+            (1, 1, 1),
+            "sigmoid",
+            2.0,
+            40.0,
+            "fc2",
+            0.0,
+            2.0,
+        ),  # an output weight of a neuron that is on
+        ((1, 1, 1, 1, 1), "relu", 2.0, 0.0, "fc1", 1.0, 16.0),  # a deep chain
+    ],
+)
+def test_tight_where_all_layers_pass_on_all(sizes, activation, weight, bias, cut, x, distance):
+    model = mlp(*sizes, activation=activation)
+    for name, p in model.named_parameters():
+        nn.init.constant_(p, weight if p.dim() == 2 else bias if name == "fc1.bias" else 0.0)
     other = copy.deepcopy(model)
-    nn.init.zeros_(other.fc2.weight)
-    found = sup_distance(model, other, torch.zeros(1, 1, dtype=torch.float64))
-    assert found.value == pytest.approx(removal_bound(model, other, radius=1).value, rel=1e-9)
-
-
-def test_tight_for_a_deep_chain_of_relus():
-    model = mlp(1, 1, 1, 1, 1, activation="relu")
-    with torch.no_grad():
-        for p in model.parameters():
-            p.fill_(2.0 if p.dim() == 2 else 0.0)
-    other = copy.deepcopy(model)
-    nn.init.zeros_(other.fc1.weight)
-    found = sup_distance(model, other, torch.ones(1, 1, dtype=torch.float64))
-    assert found.value == 16 == removal_bound(model, other, radius=1).value
+    nn.init.zeros_(other.get_submodule(cut).weight)
+    found = sup_distance(model, other, torch.full((1, 1), x, dtype=torch.float64))
+    assert found.value == pytest.approx(distance, rel=1e-9)
+    assert removal_bound(model, other, radius=1).value == pytest.approx(distance, rel=1e-9)
 
 
 def test_tight_for_a_bias_that_meets_a_pruned_weight():
@@ -175,7 +175,7 @@ def test_the_search_finds_the_supremum_of_a_linear_difference():
     assert in_ball.at.norm() <= 2 + 1e-9
     assert in_ball.value == pytest.approx((change @ in_ball.at).norm().item())
     corners = torch.cartesian_prod(*[torch.tensor([-1.0, 3.0], dtype=torch.float64)] * 6)
-    in_box = sup_distance(f, g, x, steps=200, box=(-1, 3), starts=10)
+    in_box = sup_distance(f, g, x, steps=200, box=(-1, 3))
     best = (corners @ change.T).norm(dim=1).max().item()
     assert 0.8 * best < in_box.value <= best + 1e-9  # a corner, perhaps not the best one
     assert ((in_box.at >= -1) & (in_box.at <= 3)).all()
@@ -188,23 +188,18 @@ def test_inputs_outside_the_region_do_not_count():
     assert (found.value, found.measured, found.mean) == pytest.approx((2, 100, 50.2))
 
 
-def test_state_stays_as_it_was():
+def test_the_models_are_left_as_they_were(state_of):
     model, other = mlp(4, 6, 2).train(), pruned(mlp(4, 6, 2), 0.5).train()
     x = ball(8, 4, 1)
     other(x).sum().backward()
-    grads = [p.grad.clone() for p in other.parameters()]
-    before = copy.deepcopy(other.state_dict())
+    before = state_of(model)[:-1], state_of(other)[:-1]  # a pass multiplies masks and weights anew
     with torch.no_grad():
         found = sup_distance(model, other, x, steps=3, radius=1)
     removal_bound(model, other, radius=1)
-    assert found.value >= found.measured
+    assert found.value >= found.measured * (1 - 1e-9)  # x lies in the ball, up to rounding
     assert not x.requires_grad
     assert not found.at.requires_grad
-    assert model.training
-    assert other.training
-    assert all(torch.equal(a, p.grad) for a, p in zip(grads, other.parameters(), strict=True))
-    assert all(torch.equal(before[k], v) for k, v in other.state_dict().items())
-    assert all(p.grad is None for p in model.parameters())
+    assert (state_of(model)[:-1], state_of(other)[:-1]) == before
 
 
 def test_softmax_and_nested_chains_are_read():
@@ -218,10 +213,19 @@ def test_softmax_and_nested_chains_are_read():
     assert 0 < sup_distance(model, other, x).value <= half.value
 
 
+def test_a_layer_that_stands_in_two_places_counts_twice():
+    act, layer = nn.Sigmoid(), nn.Linear(2, 2)
+    shared = nn.Sequential(layer, act, layer, act, nn.Linear(2, 2))
+    plain = nn.Sequential(*[copy.deepcopy(part) for part in shared])
+    bounds = [removal_bound(net, pruned(net, 1.0), radius=1) for net in (shared, plain)]
+    assert bounds[0].frame.equals(bounds[1].frame)
+    assert len(bounds[0].frame) == 3
+
+
 def test_bad_input_is_named():
     model = mlp(4, 5, 3)
     lenet = build_model("lenet", dataset="digits", image_size=28)
-    with pytest.raises(ValueError, match=r"must be a chain of linear layers.*a Conv2d"):
+    with pytest.raises(ValueError, match=r"must be a chain of linear layers.*Sigmoid.*a Conv2d"):
         removal_bound(lenet, lenet, radius=1)
     with pytest.raises(ValueError, match="other must have the layers of model"):
         removal_bound(model, mlp(4, 6, 3), radius=1)
@@ -229,8 +233,6 @@ def test_bad_input_is_named():
         removal_bound(model, mlp(4, 5, 3, activation="relu"), radius=1)
     with pytest.raises(ValueError, match="radius must be a finite number > 0"):
         removal_bound(model, model, radius=0)
-    with pytest.raises(ValueError, match="Did you mean 'sigmoid'"):
-        lipschitz_constant("sigmoyd")
     x = ball(3, 4, 1)
     with pytest.raises(ValueError, match="either box or radius"):
         sup_distance(model, model, x, steps=2)
@@ -242,6 +244,8 @@ def test_bad_input_is_named():
         sup_distance(model, mlp(4, 5, 2), x)
     with pytest.raises(ValueError, match="x must fit the model"):
         sup_distance(model, MLP([4, 3]), x[:, :2])
+    with pytest.raises(ValueError, match=r"x must be a tensor \(N, ...\) with N >= 1"):
+        sup_distance(model, model, x[0])
     broken = clone_model(model)
     broken.fc2.weight.data[0, 0] = math.inf
     with pytest.raises(ValueError, match=r"other fc2.weight must be finite"):
