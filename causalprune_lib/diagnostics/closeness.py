@@ -27,7 +27,6 @@ from causalprune_lib.nets.training import in_mode, try_forward
 # most 1/2: its Jacobian diag(p) - p p^T has rows whose absolute values add up to 2 p_i (1 - p_i).
 LIPSCHITZ = {nn.Identity: 1.0, nn.ReLU: 1.0, nn.Sigmoid: 0.25, nn.Softmax: 0.5, nn.Tanh: 1.0}
 INERT = (nn.Flatten, nn.Dropout)  # in evaluation mode
-STARTS = 16  # inputs from which the distance is climbed
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +47,7 @@ def sup_distance(
     steps: int = 0,
     box: tuple[float, float] | None = None,
     radius: float | None = None,
+    starts: int = 16,
 ) -> SupDistance:
     """Measure how far two networks are apart, and search for where they are farthest.
 
@@ -58,7 +58,7 @@ def sup_distance(
     x : torch.Tensor, shape (N, ...)
         Inputs, on the device of `model`.
     steps : int
-        Steps of gradient ascent on the distance, from the 16 inputs at which the networks are
+        Steps of gradient ascent on the distance, from the `starts` inputs at which the networks are
         farthest apart; 0 only measures. Data lie in one corner of a ball about zero: add points in
         other directions to `x`, or the search may not leave that corner.
     box, radius : (low, high) or float, optional
@@ -79,6 +79,7 @@ def sup_distance(
     (1.0, 4.0)
     """
     check_int("steps", steps, minimum=0)
+    check_int("starts", starts)
     if not isinstance(x, torch.Tensor) or x.dim() < 2 or len(x) == 0:
         got = tuple(x.shape) if isinstance(x, torch.Tensor) else type(x).__name__
         raise ValueError(f"x must be a tensor (N, ...) with N >= 1; got {got}.")
@@ -97,24 +98,24 @@ def sup_distance(
                 return SupDistance(measured, at.clone(), measured, mean)
             moved = project(x)
             there = _distance(model, other, moved)
-            first = there.argsort(descending=True, stable=True)[:STARTS]
-        best, at, points = there[first[0]].item(), moved[first[0]], moved[first]
-        size = radius if box is None else (box[1] - box[0]) / 2 * points[0].numel() ** 0.5
+            first = there.argsort(descending=True, stable=True)[:starts]
+        best, at, inputs = there[first[0]].item(), moved[first[0]], moved[first]
+        size = radius if box is None else (box[1] - box[0]) / 2 * inputs[0].numel() ** 0.5
         for step in range(steps + 1):
-            points = points.detach().requires_grad_()
+            inputs = inputs.detach().requires_grad_()
             with torch.enable_grad():
-                distances = _distance(model, other, points)
+                distances = _distance(model, other, inputs)
             top = int(distances.argmax())
             if distances[top].item() > best:
-                best, at = distances[top].item(), points[top]
+                best, at = distances[top].item(), inputs[top]
             if step == steps:
                 break
-            (slope,) = torch.autograd.grad(distances, points, torch.ones_like(distances))
+            (slope,) = torch.autograd.grad(distances, inputs, torch.ones_like(distances))
             steepness = slope.flatten(1).norm(dim=1).clamp(min=torch.finfo(slope.dtype).tiny)
             length = 0.1 * size * 0.01 ** (step / max(steps - 1, 1))  # a tenth to a thousandth
             shift = length * slope / steepness.view(-1, *[1] * (slope.dim() - 1))
             with torch.no_grad():
-                points = project(points + shift)
+                inputs = project(inputs + shift)
     return SupDistance(best, at.detach().clone(), measured, mean)
 
 

@@ -91,6 +91,8 @@ def model_cost(model: nn.Module, example: torch.Tensor) -> Cost:
         raise ValueError(f"example must be a batch of at least one example (B, ...); got {got}.")
     weights = ParameterLayout.of(model).tensors(model)  # masks applied
     layers = {name: model.get_submodule(name.rpartition(".")[0]) for name in weights}
+    # torch.utils.flop_counter counts the same, but takes a second to start, and of a layer that
+    # stands under two names it knows the last.
     positions = dict.fromkeys(layers.values(), 0)
 
     def count(layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
@@ -163,13 +165,8 @@ class CSRLinear(nn.Module):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
             csr = weight.detach().to_sparse_csr()
-            csr = torch.sparse_csr_tensor(
-                csr.crow_indices().int(),  # 32 bits
-                csr.col_indices().int(),
-                csr.values(),
-                csr.shape,
-                check_invariants=True,
-            )
+            indices = csr.crow_indices().int(), csr.col_indices().int()  # 32 bits each
+            csr = torch.sparse_csr_tensor(*indices, csr.values(), csr.shape, check_invariants=True)
         self.register_buffer("weight", csr)
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
 
@@ -196,7 +193,7 @@ class Latency:
 def latency(
     model: nn.Module, example: torch.Tensor, *, repeats: int = 50, warmup: int = 10
 ) -> Latency:
-    """Time the forward pass of `model` on `example`, in evaluation mode and without gradients.
+    """Time the forward pass of `model`, in evaluation mode and without gradients.
 
     `example` (B, ...) is a batch on the model's device; `warmup` untimed passes come before the
     `repeats` timed ones. A mask of `torch.nn.utils.prune` costs a multiplication in every pass;
@@ -208,9 +205,8 @@ def latency(
     >>> 0 < time_of.q25 <= time_of.median <= time_of.q75
     True
     """
-    seconds = _time([model], example, repeats, warmup)
-    q25, median, q75 = np.quantile(seconds, QUARTILES)
-    return Latency(float(median), float(q25), float(q75), repeats)
+    found = compare_latency({"model": model}, example, repeats=repeats, warmup=warmup).iloc[0]
+    return Latency(*(float(found[name]) for name in ("median", "q25", "q75")), repeats)
 
 
 def compare_latency(
@@ -240,34 +236,29 @@ def compare_latency(
     """
     if not models:
         raise ValueError("models must hold at least one model; got an empty mapping.")
-    seconds = _time(list(models.values()), example, repeats, warmup)  # (repeats, models)
+    check_int("repeats", repeats)
+    check_int("warmup", warmup, minimum=0)
+    networks = list(models.values())
+    seconds = np.empty((repeats, len(networks)))
+    with ExitStack() as modes, torch.no_grad():
+        for network in networks:
+            modes.enter_context(in_mode(network, training=False))
+            try_forward(network, example, "example")
+        for _ in range(warmup):
+            for network in networks:
+                network(example)
+        for repeat in range(repeats):
+            for turn in range(len(networks)):
+                i = (repeat + turn) % len(networks)  # a different one starts each round
+                _wait_for(example.device)
+                started = time.perf_counter()
+                networks[i](example)
+                _wait_for(example.device)
+                seconds[repeat, i] = time.perf_counter() - started
     q25, median, q75 = np.quantile(seconds, QUARTILES, axis=0)  # (models,) each
     table = pd.DataFrame({"model": list(models), "median": median, "q25": q25, "q75": q75})
     q25, median, q75 = np.quantile(seconds / seconds[:, :1], QUARTILES, axis=0)
     return table.assign(ratio=median, ratio_q25=q25, ratio_q75=q75, repeats=repeats)
-
-
-def _time(models: list[nn.Module], example: torch.Tensor, repeats: int, warmup: int) -> np.ndarray:
-    """Seconds (repeats, models) of one forward pass each, the models taking turns."""
-    check_int("repeats", repeats)
-    check_int("warmup", warmup, minimum=0)
-    seconds = np.empty((repeats, len(models)))
-    with ExitStack() as modes, torch.no_grad():
-        for model in models:
-            modes.enter_context(in_mode(model, training=False))
-            try_forward(model, example, "example")
-        for _ in range(warmup):
-            for model in models:
-                model(example)
-        for repeat in range(repeats):
-            for turn in range(len(models)):
-                i = (repeat + turn) % len(models)  # a different one starts each round
-                _wait_for(example.device)
-                started = time.perf_counter()
-                models[i](example)
-                _wait_for(example.device)
-                seconds[repeat, i] = time.perf_counter() - started
-    return seconds
 
 
 def _wait_for(device: torch.device) -> None:

@@ -30,7 +30,6 @@ from causalprune_lib.nets.parameters import ParameterLayout
 NOISE = 1e-5  # WeightWatcher fits the eigenvalues of W^T W above this
 SMALL = 20  # below so many eigenvalues WeightWatcher 0.7.7 has another rule
 SMALL_TAIL = 8  # and takes at least so many into the tail
-RULES = ("weightwatcher", "clauset")
 LEVEL = 0.95  # of the bootstrap interval
 
 FITTED = {  # WeightWatcher's columns and ours
@@ -281,8 +280,8 @@ def power_law_fit(values: np.ndarray, *, rule: str = "weightwatcher") -> PowerLa
     >>> round(fit.alpha, 1), fit.n
     (2.5, 500)
     """
-    x = positive_values(values)
-    return fit_ascending(x, check_choice("rule", rule, RULES))
+    check_choice("rule", rule, ["weightwatcher", "clauset"])
+    return fit_ascending(positive_values(values), rule)
 
 
 def positive_values(values: np.ndarray) -> np.ndarray:
@@ -298,7 +297,7 @@ def positive_values(values: np.ndarray) -> np.ndarray:
     return np.sort(x)
 
 
-def fit_ascending(x: np.ndarray, rule: str) -> PowerLawFit:
+def fit_ascending(x: np.ndarray, rule: str = "weightwatcher") -> PowerLawFit:
     """The fit for ascending positive values (n,)."""
     n = len(x)
     small = rule == "weightwatcher" and n < SMALL
@@ -344,9 +343,7 @@ class AlphaInterval:
     high: float
 
 
-def alpha_interval(
-    values: np.ndarray, *, resamples: int = 500, seed: int = 0, rule: str = "weightwatcher"
-) -> AlphaInterval:
+def alpha_interval(values: np.ndarray, *, resamples: int = 500, seed: int = 0) -> AlphaInterval:
     """A 95% bootstrap interval for the exponent of `power_law_fit`, the choice of xmin included.
 
     The values are drawn anew with replacement and fitted anew, `resamples` times; the interval
@@ -365,14 +362,13 @@ def alpha_interval(
     True
     """
     x = positive_values(values)
-    check_choice("rule", rule, RULES)
     check_int("resamples", resamples)
     rng = np.random.default_rng(check_int("seed", seed, minimum=0))
-    alpha = fit_ascending(x, rule).alpha
+    alpha = fit_ascending(x).alpha
     if math.isnan(alpha):
         return AlphaInterval(math.nan, math.nan, math.nan)
     samples = np.sort(x[rng.integers(len(x), size=(resamples, len(x)))], axis=1)
-    found = np.array([fit_ascending(sample, rule).alpha for sample in samples])
+    found = np.array([fit_ascending(sample).alpha for sample in samples])
     found = found[np.isfinite(found)]
     low, high = math.nan, math.nan
     if len(found) > 1:

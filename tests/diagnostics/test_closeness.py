@@ -80,7 +80,7 @@ def test_the_bound_is_never_below_what_is_found(options, amount, radius, scale, 
             for p in other.parameters():
                 p.add_(0.3 * torch.randn(p.shape, generator=generator, dtype=p.dtype))
     x = torch.cat([ball(40, 5, radius, seed), 0.3 * ball(20, 5, radius, seed + 1)])
-    found = sup_distance(model, other, x, steps=10, radius=radius)
+    found = sup_distance(model, other, x, steps=10, radius=radius, starts=8)
     bound = removal_bound(model, other, radius=radius)
     assert max(found.value, found.measured) <= bound.value * (1 + 1e-9) + 1e-12
     # x lies in the ball, up to rounding, which the networks stretch by no more than their norms
@@ -238,6 +238,8 @@ def test_bad_input_is_named():
         sup_distance(model, model, x, steps=2)
     with pytest.raises(ValueError, match="either box or radius"):
         sup_distance(model, model, x, box=(0, 1), radius=1)
+    with pytest.raises(ValueError, match="starts must be >= 1"):
+        sup_distance(model, model, x, starts=0)
     with pytest.raises(ValueError, match="low < high"):
         sup_distance(model, model, x, steps=2, box=(1, 1))
     with pytest.raises(ValueError, match=r"outputs of shape \(1, 3\); got \(1, 2\)"):

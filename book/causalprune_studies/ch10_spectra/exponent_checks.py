@@ -10,13 +10,11 @@ import math
 
 import numpy as np
 
-from causalprune_lib._validation import check_choice, check_int, check_positive
-from causalprune_lib.diagnostics.spectra import RULES, esd, fit_ascending, positive_values
+from causalprune_lib._validation import check_int, check_positive
+from causalprune_lib.diagnostics.spectra import esd, fit_ascending, positive_values
 
 
-def power_law_pvalue(
-    values: np.ndarray, *, samples: int = 200, seed: int = 0, rule: str = "weightwatcher"
-) -> float:
+def power_law_pvalue(values: np.ndarray, *, samples: int = 200, seed: int = 0) -> float:
     """Test whether the tail of some values may come from a power law; NaN without a fit.
 
     The fitted law is drawn from anew, `samples` times, each time with a body resampled from the
@@ -36,7 +34,7 @@ def power_law_pvalue(
     x = positive_values(values)
     rng = np.random.default_rng(check_int("seed", seed, minimum=0))
     check_int("samples", samples)
-    fit = fit_ascending(x, check_choice("rule", rule, RULES))
+    fit = fit_ascending(x)
     if math.isnan(fit.alpha):
         return math.nan
     body = x[x < fit.xmin]
@@ -44,7 +42,7 @@ def power_law_pvalue(
     for k in rng.binomial(fit.n, fit.in_fit / fit.n if len(body) else 1, size=samples):
         tail = power_law_sample(k, alpha=fit.alpha, xmin=fit.xmin, generator=rng)
         again = np.concatenate([rng.choice(body, fit.n - k), tail]) if len(body) else tail
-        as_far += fit_ascending(np.sort(again), rule).D >= fit.D
+        as_far += fit_ascending(np.sort(again)).D >= fit.D
     return as_far / samples
 
 
@@ -66,9 +64,7 @@ def power_law_sample(
     return xmin * (1 - generator.uniform(size=n)) ** (-1 / (alpha - 1))
 
 
-def untrained_alphas(
-    n: int, m: int, *, draws: int = 200, seed: int = 0, rule: str = "weightwatcher"
-) -> np.ndarray:
+def untrained_alphas(n: int, m: int, *, draws: int = 200, seed: int = 0) -> np.ndarray:
     """Exponents (draws,) of layers of n by m weights that were never trained.
 
     Their entries are uniform, as PyTorch initialises linear layers; the scale does not matter, the
@@ -80,8 +76,7 @@ def untrained_alphas(
     >>> bool(((alphas > 2) & (alphas < 6)).mean() > 0.7)  # "well trained"
     True
     """
-    check_choice("rule", rule, RULES)
     rng = np.random.default_rng(check_int("seed", seed, minimum=0))
     shape = check_int("n", n), check_int("m", m)
     layers = (rng.uniform(-1, 1, shape) for _ in range(check_int("draws", draws)))
-    return np.array([fit_ascending(esd(layer), rule).alpha for layer in layers])
+    return np.array([fit_ascending(esd(layer)).alpha for layer in layers])
