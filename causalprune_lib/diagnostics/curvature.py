@@ -21,8 +21,8 @@ from torch import nn
 
 from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_int, check_positive
-from causalprune_lib.diagnostics.hessian import HessianOperator, Loss
-from causalprune_lib.dynamics.tangent import Batch
+from causalprune_lib.diagnostics.hessian import HessianOperator
+from causalprune_lib.dynamics.tangent import Batch, Loss
 
 DENSE_BELOW = 40  # coordinates: here the whole matrix costs no more than Lanczos
 

@@ -9,7 +9,7 @@ product H v is the derivative of the gradient along v and costs about as much as
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -19,11 +19,9 @@ from torch.nn.utils.prune import BasePruningMethod
 
 from causalprune_lib._random import seeded
 from causalprune_lib._validation import check_finite, check_int, check_shape
-from causalprune_lib.dynamics.tangent import Batch, as_batches
+from causalprune_lib.dynamics.tangent import Batch, Loss, as_batches
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.nets.training import device_and_dtype, in_mode
-
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 GRAPH_BYTES = 2e9  # the gradients' graphs are kept for the next product while they take less
 MOST_DENSE = 3000  # weights, of a Hessian that is written down

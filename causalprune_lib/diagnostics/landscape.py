@@ -20,8 +20,8 @@ from tqdm.auto import tqdm
 from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_finite, check_int, check_positive, check_shape
 from causalprune_lib.diagnostics.curvature import mean_and_error
-from causalprune_lib.diagnostics.hessian import Loss, Objective, kept_weights
-from causalprune_lib.dynamics.tangent import Batch
+from causalprune_lib.diagnostics.hessian import Objective, kept_weights
+from causalprune_lib.dynamics.tangent import Batch, Loss
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.nets.training import device_and_dtype
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from causalprune_lib.diagnostics.curvature import Curvature, rayleigh_quotients
-from causalprune_lib.diagnostics.hessian import HessianOperator, Loss, Objective
-from causalprune_lib.dynamics.tangent import Batch
+from causalprune_lib.diagnostics.hessian import HessianOperator, Objective
+from causalprune_lib.dynamics.tangent import Batch, Loss
 
 
 def by_pyhessian(

@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from causalprune_lib._validation import check_choice, check_positive
-from causalprune_lib.diagnostics.hessian import Loss
-from causalprune_lib.dynamics.tangent import Batch
+from causalprune_lib.dynamics.tangent import Batch, Loss
 from causalprune_lib.nets.parameters import PRUNABLE_MODULES
 from causalprune_lib.pruning.masks import clone_model, refresh
 
