@@ -6,14 +6,31 @@ import importlib
 import warnings
 from typing import Any
 
+STUDIES = "causalprune_studies"
 MOVED = {  # old name -> (module, name there)
-    "LotteryCurve": ("causalprune_studies.ch01_pruning.study", "LotteryCurve"),
-    "PruningCurve": ("causalprune_studies.ch01_pruning.study", "PruningCurve"),
-    "Recipe": ("causalprune_studies.recipe", "Recipe"),
-    "compare": ("causalprune_studies", "compare"),
-    "measured": ("causalprune_studies", "measured"),
-    "published": ("causalprune_studies", "published"),
-    "studies_of": ("causalprune_studies", "studies_of"),
+    "AlexNet": ("causalprune_lib.nets.models", "AlexNet"),
+    "DATASETS": ("causalprune_lib.nets.data", "DATASETS"),
+    "LayerCollapseWarning": ("causalprune_lib.pruning.select", "LayerCollapseWarning"),
+    "LeNet": ("causalprune_lib.nets.models", "LeNet"),
+    "LotteryCurve": (f"{STUDIES}.ch01_pruning.study", "LotteryCurve"),
+    "PruningCurve": (f"{STUDIES}.ch01_pruning.study", "PruningCurve"),
+    "Recipe": (f"{STUDIES}.recipe", "Recipe"),
+    "ResNet18": ("causalprune_lib.nets.models", "ResNet18"),
+    "compare": (STUDIES, "compare"),
+    "latency": ("causalprune_lib.diagnostics.cost", "latency"),
+    "measured": (STUDIES, "measured"),
+    "overlap_table": ("causalprune_lib.pruning.masks", "overlap_table"),
+    "published": (STUDIES, "published"),
+    "random_ticket": ("causalprune_lib.pruning.iterative", "random_ticket"),
+    "sparse_linear_copy": ("causalprune_lib.diagnostics.cost", "sparse_linear_copy"),
+    "studies_of": (STUDIES, "studies_of"),
+}
+# No longer there in another form: by what one call does the same.
+REPLACED = {
+    "inverse_unstructured": "prune_by_scores(model, inverse_scores(scores), amount)",
+    "legcnet_unstructured": "apply_masks(model, LEGCNet(...).fit(model, data).masks_)",
+    "loss_slice": "loss_surface, with one direction",
+    "obd_unstructured": "prune_by_scores(model, obd_scores(model, squares), amount)",
 }
 
 
