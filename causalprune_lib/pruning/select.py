@@ -3,8 +3,10 @@
 One rule decides everything: weights are ordered by score, equal scores by flat index (the earlier
 goes first, as in a stable sort), and the first k of that order are pruned. So the number pruned is
 exact even when all scores are equal, and the masks of growing amounts are nested. A floor sets
-aside the best weights of each layer, whatever the amount, and the same rule runs over the rest; so
-masks with a floor are nested too.
+aside the best weights of each layer, whatever the amount, and the same rule runs over the rest.
+
+An amount means one thing everywhere: a float is the fraction of all prunable weights that is pruned
+when the function returns, an int is their number. What was pruned before counts.
 """
 
 from __future__ import annotations
@@ -17,113 +19,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_choice, check_fraction, check_int
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.masks import Masks
-
-# ---- amounts: How many weights an amount means: fractions, numbers, floors and what they leave p
-
-
-def prune_count(
-    amount: float | int,
-    n: int,
-    *,
-    left: int | None = None,
-    amount_of: str = "all",
-    where: str = "",
-) -> int:
-    """How many more weights `amount` asks to prune.
-
-    Parameters
-    ----------
-    amount : float or int
-        A fraction in [0, 1] or a number of weights.
-    n : int
-        The number of weights, pruned ones included.
-    left : int, optional
-        How many of them are still there (default: all).
-    amount_of : {"all", "remaining"}
-        Whether `amount` is of all n weights, earlier pruning included, or of those left.
-    where : str
-        Words for the error message, such as " of layer 'conv1'".
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `amount` is no number, is out of range, or asks for less than is already pruned.
-
-    Examples
-    --------
-    >>> prune_count(0.5, 9), prune_count(3, 9)
-    (4, 3)
-    >>> prune_count(0.5, 9, left=6), prune_count(0.5, 9, left=6, amount_of="remaining")
-    (1, 3)
-    """
-    left = n if left is None else left
-    base = n if amount_of == "all" else left
-    if isinstance(amount, numbers.Integral):
-        k = check_int("amount", amount, minimum=0)
-        if k > base:
-            raise ValueError(f"amount must be at most the {base} weights{where}; got {k}.")
-    else:
-        k = round(check_fraction("amount", amount) * base)
-    gone = n - left if amount_of == "all" else 0
-    if k < gone:
-        raise ValueError(
-            f"amount must be at least the {gone} weights{where} that are pruned already; got "
-            f"{amount!r}, which is {k} of {n}."
-        )
-    return k - gone
-
-
-def global_count(
-    amount: float | int, n: int, *, left: int, amount_of: str, floors: Sequence[int]
-) -> int:
-    """`prune_count` over all layers together, checked against what their floors leave possible.
-
-    Raises
-    ------
-    ValueError
-        If the floors forbid `amount`; the error names the largest amount they allow.
-    """
-    k = prune_count(amount, n, left=left, amount_of=amount_of)
-    possible = left - sum(floors)
-    if k > possible:
-        base = n if amount_of == "all" else left
-        most = base - sum(floors)
-        largest = math.floor(most / base * 1e6) / 1e6  # rounded down, so that it works when used
-        raise ValueError(
-            f"amount must leave every layer its floor: at most {largest} ({most} of {base} "
-            f"weights); got {amount!r}."
-        )
-    return k
-
-
-def floor_counts(floor: float | int, sizes: Sequence[int]) -> list[int]:
-    """The least number of weights to keep in each of the layers of `sizes`.
-
-    Parameters
-    ----------
-    floor : int or float
-        A number of weights (a smaller layer keeps all), or a fraction of each layer, rounded up.
-
-    Examples
-    --------
-    >>> floor_counts(5, [3, 100]), floor_counts(0.1, [3, 30])
-    ([3, 5], [1, 3])
-    """
-    if isinstance(floor, numbers.Integral):
-        least = check_int("floor", floor, minimum=0)
-        return [min(least, n) for n in sizes]
-    fraction = check_fraction("floor", floor)
-    # The inner rounding undoes binary fractions: 0.1 * 30 is 3.0000000000000004, not 4 weights.
-    return [math.ceil(round(fraction * n, 6)) for n in sizes]
-
-
-# ---- selection: From importance scores to masks: the weights with the highest scores are kept.
-
-
-SCOPES = ("global", "layer", "like")
 
 
 class LayerCollapseWarning(UserWarning):
@@ -139,48 +38,38 @@ def masks_from_scores(
     floor: float | int = 0,
     nan: str = "error",
     within: Masks | None = None,
-    amount_of: str = "all",
 ) -> Masks:
     """Keep the weights with the highest scores.
 
     Parameters
     ----------
     scores : mapping of str to tensor
-        One tensor per layer; higher = kept. Infinite scores are allowed: they have a rank.
+        One real tensor per layer; higher = kept. Infinite scores have a rank.
     amount : float or int
-        How much to prune. A float in [0, 1] is a fraction: of n weights `round(amount * n)` go
-        (half to even, as in `torch.nn.utils.prune`). An int is a number of weights, so `1.0` prunes
-        everything and `1` one weight. Left out with `scope="like"`.
+        How much is pruned in the end, `within` included. A float in [0, 1] is a fraction: of n
+        weights `round(amount * n)` are pruned (half to even, as in `torch.nn.utils.prune`). An int
+        is a number of weights: `1.0` is all of them, `1` is one. Left out with `scope="like"`.
     scope : {"global", "layer", "like"}
         "global": one ranking over all layers. "layer": one ranking per layer, each pruned by
         `amount`. "like": one ranking per layer, each keeping as many weights as `like` keeps.
     like : Masks, optional
         The masks whose counts `scope="like"` takes over.
     floor : int or float
-        The least number (int) or fraction (float) of weights that every layer keeps; a layer that
-        is smaller keeps all. With `scope="global"` other layers give what the floor protects, so
-        the total stays exact. With `scope="layer"` a layer at its floor loses less than `amount`.
+        The least number (int) or fraction (float) of weights that every layer keeps; a smaller
+        layer keeps all. With `scope="global"` other layers give what the floor protects, and an
+        amount that is too large for it is a ValueError that names the largest possible. With
+        `scope="layer"` a layer at its floor loses less than `amount`.
     nan : {"error", "keep", "prune"}
         What a NaN score (one that could not be estimated) means: an error, a rank beside plus
         infinity, or a rank beside minus infinity.
     within : Masks, optional
         Masks of an earlier round: what they prune stays pruned, whatever its score, NaN included.
-    amount_of : {"all", "remaining"}
-        Whether `amount` counts all weights, those pruned by `within` included, or is taken from
-        the weights that `within` keeps.
+        An `amount` below theirs is a ValueError.
 
     Returns
     -------
     Masks
         On the device of the scores.
-
-    Raises
-    ------
-    TypeError
-        If the scores are not real tensors by name, or `amount` or `floor` is not a number.
-    ValueError
-        For an amount out of range, an amount that the floor makes impossible (the largest possible
-        one is named), NaN scores, or layers that do not match those of `like` or `within`.
 
     Warns
     -----
@@ -194,69 +83,156 @@ def masks_from_scores(
     >>> masks["a"], masks["b"]
     (tensor([False, False,  True]), tensor([False,  True,  True]))
     """
-    check_choice("scope", scope, SCOPES)
-    check_choice("amount_of", amount_of, ["all", "remaining"])
+    check_choice("scope", scope, ["global", "layer", "like"])
+    check_choice("nan", nan, ["error", "keep", "prune"])
     if (like is not None) != (scope == "like"):
         raise ValueError(f"like and scope='like' must come together; got scope={scope!r}.")
     if (amount is None) != (scope == "like"):
         raise ValueError(f"amount must be None with scope='like', and only then; got {amount!r}.")
-
-    layout, values = _flatten(scores)
-    alive = torch.ones_like(values, dtype=torch.bool)
+    layout, values = _flatten(scores)  # values (P,)
+    kept = torch.ones_like(values, dtype=torch.bool)  # (P,)
     if within is not None:
-        alive = within.flat(layout).to(values.device)
-    values = _replace_nan(values, alive, layout, nan)
+        kept = within.flat(layout).to(values.device)
     spans = [layout.span(name) for name in layout.names]
-    left = [int(alive[span].sum()) for span in spans]
-    floors = [min(f, r) for f, r in zip(floor_counts(floor, layout.sizes), left, strict=True)]
+    missing = values.isnan()
+    if nan == "error" and bool((missing & kept).any()):
+        counts = [int((missing & kept)[span].sum()) for span in spans]
+        listed = [f"{n} in layer {x!r}" for n, x in zip(counts, layout.names, strict=True) if n]
+        raise ValueError(
+            "scores must not be NaN (or say what NaN means: nan='keep' or 'prune'); got "
+            f"{', '.join(listed)}."
+        )
+    if bool(missing.any()):  # not with whole numbers, which know no infinity
+        values = values.masked_fill(missing, -math.inf if nan == "prune" else math.inf)
+    left = [int(kept[span].sum()) for span in spans]
+    floors = [min(f, n) for f, n in zip(floor_counts(floor, layout.sizes), left, strict=True)]
 
-    eligible = alive.clone()
+    counts = _prune_counts(amount, layout, left, floors, scope=scope, like=like)
+    candidates = kept.clone()  # (P,)
     if scope == "global":
-        for span, f, r in zip(spans, floors, left, strict=True):
+        for span, f, n in zip(spans, floors, left, strict=True):
             if f:  # the best f weights of a layer are never pruned, whatever the amount
-                eligible[span] = _lowest_of(values[span], alive[span], r - f)
-        k = global_count(amount, layout.size, left=sum(left), amount_of=amount_of, floors=floors)
-        plan = [(slice(0, layout.size), k)]
-    elif scope == "layer":
-        plan = []
-        for span, name, n, r, f in zip(
-            spans, layout.names, layout.sizes, left, floors, strict=True
-        ):
-            where = f" of layer {name!r}"
-            k = prune_count(amount, n, left=r, amount_of=amount_of, where=where)
-            plan.append((span, min(k, r - f)))
-    else:
-        plan = list(zip(spans, _like_counts(like, layout, left, floors), strict=True))
+                candidates[span] = _lowest(values[span], kept[span], n - f)
+        spans = [slice(0, layout.size)]
+    for span, k in zip(spans, counts, strict=True):
+        kept[span] &= ~_lowest(values[span], candidates[span], k)
 
-    kept = alive.clone()
-    for span, k in plan:
-        kept[span] &= ~_lowest_of(values[span], eligible[span], k)
     masks = Masks.from_flat(layout, kept)
-    if scope != "like":
-        _warn_of_collapse(masks, left)
+    empty = set(masks.empty_layers())
+    lost = [name for name, n in zip(masks, left, strict=True) if n and name in empty]
+    if scope != "like" and lost and masks.n_kept:
+        warnings.warn(
+            f"no weight is left in {', '.join(map(repr, lost))}; floor= sets how many weights "
+            "every layer keeps.",
+            LayerCollapseWarning,
+            stacklevel=2,
+        )
     return masks
 
 
-def lowest(values: torch.Tensor, k: int) -> torch.Tensor:
-    """Mark the k lowest of `values` (n,); among equals, those that come first.
-
-    The same set as the first k of a stable ascending sort, in linear time.
+def random_masks_like(masks: Masks, *, seed: int) -> Masks:
+    """Random masks with as many weights per layer as `masks`: the control for its ranking.
 
     Examples
     --------
-    >>> lowest(torch.tensor([2.0, 1.0, 1.0, 1.0]), 2)
-    tensor([False,  True,  True, False])
+    >>> masks = Masks({"fc": torch.tensor([True, False, False, False])})
+    >>> random_masks_like(masks, seed=0).n_kept
+    1
     """
-    if k == 0:
-        return torch.zeros_like(values, dtype=torch.bool)
-    threshold = np.partition(values.cpu().numpy(), k - 1)[k - 1].item()
-    chosen = values < threshold
-    ties = (values == threshold).nonzero().squeeze(1)
-    chosen[ties[: k - int(chosen.sum())]] = True
-    return chosen
+    return masks_from_scores(uniform_scores(masks.layout, seed=seed), scope="like", like=masks)
+
+
+def uniform_scores(layout: ParameterLayout, *, seed: int) -> dict[str, torch.Tensor]:
+    """Random scores in [0, 1), from a stream of their own, on the CPU: the same on every device."""
+    generator = own_stream(seed, "random masks")
+    return layout.unflatten(torch.rand(layout.size, generator=generator))
+
+
+def floor_counts(floor: float | int, sizes: Sequence[int]) -> list[int]:
+    """The least number of weights that layers of `sizes` keep; a fraction is rounded up.
+
+    Examples
+    --------
+    >>> floor_counts(5, [3, 100]), floor_counts(0.1, [3, 30])
+    ([3, 5], [1, 3])
+    """
+    if isinstance(floor, numbers.Integral):
+        least = check_int("floor", floor, minimum=0)
+        return [min(least, n) for n in sizes]
+    fraction = check_fraction("floor", floor)
+    # The inner rounding undoes binary fractions: 0.1 * 30 is 3.0000000000000004, not 4 weights.
+    return [math.ceil(round(fraction * n, 6)) for n in sizes]
+
+
+def _prune_counts(
+    amount: float | int | None,
+    layout: ParameterLayout,
+    left: list[int],
+    floors: list[int],
+    *,
+    scope: str,
+    like: Masks | None,
+) -> list[int]:
+    """How many of the weights that are `left` in each layer go; for "global" one number for all."""
+    layers = list(zip(layout.names, layout.sizes, left, strict=True))
+    if scope == "layer":
+        counts = [_count(amount, n, k, f" of layer {name!r}") for name, n, k in layers]
+        return [min(count, k - f) for count, k, f in zip(counts, left, floors, strict=True)]
+    if scope == "global":
+        k, most = _count(amount, layout.size, sum(left)), layout.size - sum(floors)
+        if k > sum(left) - sum(floors):
+            largest = math.floor(most / layout.size * 1e6) / 1e6  # so that it works when used
+            raise ValueError(
+                f"amount must leave every layer its floor: at most {largest} ({most} of "
+                f"{layout.size} weights); got {amount!r}."
+            )
+        return [k]
+    if any(floors):
+        raise ValueError("floor must be 0 with scope='like': the counts are those of like.")
+    wanted = like.flat(layout)  # (P,)
+    counts = []
+    for name, _, k in layers:
+        kept = int(wanted[layout.span(name)].sum())
+        if kept > k:
+            raise ValueError(
+                f"like must keep at most the {k} weights of layer {name!r} that within keeps; "
+                f"got {kept}."
+            )
+        counts.append(k - kept)
+    return counts
+
+
+def _count(amount: float | int, n: int, left: int, where: str = "") -> int:
+    """How many of the `left` weights go so that `amount` of all `n` is pruned then."""
+    if isinstance(amount, numbers.Integral):
+        k = check_int("amount", amount, minimum=0)
+        if k > n:
+            raise ValueError(f"amount must be at most the {n} weights{where}; got {k}.")
+    else:
+        k = round(check_fraction("amount", amount) * n)
+    if k < n - left:
+        raise ValueError(
+            f"amount must be at least the {n - left} weights{where} that are pruned already; got "
+            f"{amount!r}, which is {k} of {n}."
+        )
+    return k - (n - left)
+
+
+def _lowest(values: torch.Tensor, candidates: torch.Tensor, k: int) -> torch.Tensor:
+    """Mark (n,) the k lowest `values` of the candidates, the earlier of equals, in linear time."""
+    marked = torch.zeros_like(candidates)
+    if k:
+        found = values[candidates]
+        threshold = np.partition(found.cpu().numpy(), k - 1)[k - 1].item()
+        chosen = found < threshold
+        ties = (found == threshold).nonzero().squeeze(1)
+        chosen[ties[: k - int(chosen.sum())]] = True
+        marked[candidates] = chosen
+    return marked
 
 
 def _flatten(scores: Mapping[str, torch.Tensor]) -> tuple[ParameterLayout, torch.Tensor]:
+    """Layout and values (P,) of `scores`, in one type that NumPy can sort and that keeps order."""
     if not isinstance(scores, Mapping):
         raise TypeError(
             "scores must be a mapping from names to tensors (for a flat vector: "
@@ -276,56 +252,3 @@ def _flatten(scores: Mapping[str, torch.Tensor]) -> tuple[ParameterLayout, torch
     else:  # NumPy knows no bfloat16, and a boolean score is 0 or 1
         kind = {torch.bool: torch.uint8, torch.bfloat16: torch.float32}.get(*kinds, *kinds)
     return layout, torch.cat([t.reshape(-1).to(tensors[0].device, kind) for t in tensors])
-
-
-def _replace_nan(
-    values: torch.Tensor, alive: torch.Tensor, layout: ParameterLayout, nan: str
-) -> torch.Tensor:
-    check_choice("nan", nan, ["error", "keep", "prune"])
-    missing = values.isnan()
-    if not bool(missing.any()):
-        return values
-    if nan == "error" and bool((missing & alive).any()):
-        counts = {name: int((missing & alive)[layout.span(name)].sum()) for name in layout.names}
-        listed = ", ".join(f"{n} in layer {name!r}" for name, n in counts.items() if n)
-        raise ValueError(
-            f"scores must not be NaN (or say what NaN means: nan='keep' or 'prune'); got {listed}."
-        )
-    return values.masked_fill(missing, -math.inf if nan == "prune" else math.inf)
-
-
-def _lowest_of(values: torch.Tensor, eligible: torch.Tensor, k: int) -> torch.Tensor:
-    """Mark (n,) the k lowest of the eligible `values`."""
-    marked = torch.zeros_like(eligible)
-    marked[eligible] = lowest(values[eligible], k)
-    return marked
-
-
-def _like_counts(
-    like: Masks, layout: ParameterLayout, left: list[int], floors: list[int]
-) -> list[int]:
-    if any(floors):
-        raise ValueError("floor must be 0 with scope='like': the counts are those of like.")
-    wanted = like.flat(layout)
-    counts = []
-    for name, r in zip(layout.names, left, strict=True):
-        kept = int(wanted[layout.span(name)].sum())
-        if kept > r:
-            raise ValueError(
-                f"like must keep at most the {r} weights of layer {name!r} that within keeps; "
-                f"got {kept}."
-            )
-        counts.append(r - kept)
-    return counts
-
-
-def _warn_of_collapse(masks: Masks, left: list[int]) -> None:
-    gone = set(masks.empty_layers())
-    newly = [name for name, r in zip(masks, left, strict=True) if name in gone and r]
-    if newly and masks.n_kept:
-        names = ", ".join(map(repr, newly))
-        warnings.warn(
-            f"no weight is left in {names}; floor= sets how many weights every layer keeps.",
-            LayerCollapseWarning,
-            stacklevel=3,
-        )
