@@ -2,14 +2,15 @@
 
 An unstructured mask leaves a network as large and as slow as it was. If the coefficients of the
 causal model are tied, gamma_i = gamma_j for all weights of one filter (section 5 of the causal
-pruning paper, "weight-sharing"), a filter has one feature, the sum of the squared movements of its
-weights,
+pruning paper, arXiv:2412.03035, "weight-sharing"), a filter has one feature, the sum of the squared
+movements of its weights,
 
     dL_t = sum_g gamma_g sum_{k in g} (d theta_kt)^2,
 
 and the released rule reads: keep filter g if |sum_{k in g} sum_t w_t dL_t (d theta_kt)^2| is above
 alpha sum_t w_t. So the sums of `CausalScores` are added up over the filter before their sign is
-dropped. A filter that goes is removed with everything that belongs to it; see `structured_graph`.
+dropped. A filter that goes is removed with everything that belongs to it, which torch-pruning finds
+(Fang et al., "DepGraph: Towards any structural pruning", CVPR 2023).
 """
 
 from __future__ import annotations
@@ -23,82 +24,222 @@ from torch import nn
 from torch.nn.utils import prune
 
 from causalprune_lib._validation import check_choice, check_shape
+from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.parameters import PRUNABLE_MODULES, ParameterLayout
-from causalprune_lib.nets.training import in_mode, try_forward
-from causalprune_lib.pruning.causal import record_scores
+from causalprune_lib.nets.training import Pair, Training, in_mode, try_forward
+from causalprune_lib.pruning.causal import RECORD, record_scores
 from causalprune_lib.pruning.masks import Masks, clone_model, remove_masks
 from causalprune_lib.pruning.select import masks_from_scores
 
-# ---- structured_graph: Which parts of a network belong to one filter or neuron, and the network
+
+def causal_structured(
+    model: nn.Module,
+    amount: float | int | None = None,
+    *,
+    example: torch.Tensor,
+    data: Dataset | Pair | None = None,
+    importance_scores: Mapping[str, torch.Tensor] | None = None,
+    alpha: float | None = None,
+    scope: str = "layer",
+    like: Masks | None = None,
+    floor: float | int = 0,
+    ignore: Sequence[str] = (),
+    training: Training = RECORD,
+    change: str = "two_batch",
+    seed: int = 0,
+) -> nn.Module:
+    """A smaller network: `model` without the filters and neurons of lowest score.
+
+    `model` is not changed, and the weights of the smaller network are its own, as they are: after
+    pretraining they are the ones that algorithm 1 rewinds to. Call it again on the result for
+    another round.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network that torch-pruning can trace.
+    amount : float or int, optional
+        Fraction or number of filters to remove, of each layer or (`scope="global"`) of all. Left
+        out with `scope="like"` and with `alpha`.
+    example : tensor (B, ...)
+        A batch that shows how data walk through the network.
+    data : Dataset or (x, y)
+        A copy of the model is trained on it and recorded. Not needed with `importance_scores`.
+    importance_scores : dict of str to tensor, optional
+        Scores of single weights, higher = kept, added up over each filter: magnitude, movement or
+        random ones for a control.
+    alpha : float, optional
+        The L1 coefficient of the tied rule, instead of an amount.
+    scope, like, floor, ignore
+        As in `filter_masks`. A layer that would lose its last filter is a ValueError.
+    training, change, seed
+        Of the recorded training; see `record_scores`.
+
+    Examples
+    --------
+    >>> from causalprune_lib.nets.models import build_model
+    >>> from causalprune_lib.pruning.scores import magnitude_scores
+    >>> model = build_model("mlp", shape=(4,), n_classes=3, hidden=[8])
+    >>> small = causal_structured(
+    ...     model, 0.5, example=torch.zeros(1, 4), importance_scores=magnitude_scores(model)
+    ... )
+    >>> small.fc1, small.fc2.in_features
+    (Linear(in_features=4, out_features=4, bias=True), 4)
+    """
+    chosen = {"example": example, "scope": scope, "like": like, "floor": floor, "ignore": ignore}
+    if importance_scores is not None:
+        if alpha is not None or data is not None:
+            given = "alpha" if data is None else "data"
+            raise TypeError(f"With importance_scores nothing is recorded; got {given}.")
+        masks = filter_masks(model, importance_scores, amount, **chosen)
+        return remove_filters(model, masks, example=example)
+    if data is None:
+        raise ValueError("data must be given, or importance_scores; got neither.")
+    recorded = record_scores(model, data, training, change=change, seed=seed)
+    threshold = None if alpha is None else alpha * recorded.total_step
+    masks = filter_masks(model, recorded.sums, amount, signed=True, threshold=threshold, **chosen)
+    return remove_filters(model, masks, example=example)
+
+
+def filter_masks(
+    model: nn.Module,
+    scores: Mapping[str, torch.Tensor],
+    amount: float | int | None = None,
+    *,
+    example: torch.Tensor,
+    scope: str = "layer",
+    like: Masks | None = None,
+    floor: float | int = 0,
+    ignore: Sequence[str] = (),
+    signed: bool = False,
+    threshold: float | None = None,
+) -> Masks:
+    """Which numbers of a network go if the filters of lowest score go.
+
+    Parameters
+    ----------
+    model, amount, example
+        As in `causal_structured`.
+    scores : mapping of str to tensor
+        For each prunable weight a tensor of its shape, or (R,), one score per filter.
+    scope : {"layer", "global", "like"}
+        One ranking per layer, one over all layers, or as many filters per layer as `like` keeps.
+        Layers whose outputs are added count as one.
+    floor : int or float
+        The least number or fraction of filters that every layer keeps.
+    ignore : sequence of str
+        Layers that keep all their filters. The layer that gives the output always does.
+    signed : bool
+        Rank by the absolute value of a filter's sum, for the sums of `CausalScores`.
+    threshold : float, optional
+        Keep the filters above it, instead of an amount.
+
+    Returns
+    -------
+    Masks
+        Of every parameter: a filter's weights and bias, its place in a normalisation, and the
+        columns of the layers that read it. So `n_kept` is the number of parameters of the smaller
+        network, which computes what the masked one does, but for layer and group norms, which mix
+        filters.
+    """
+    pruner = FilterPruner(model, example, ignore=ignore)
+    layout = ParameterLayout.of(model)
+    shapes = dict(zip(layout.names, layout.shapes, strict=True))
+    for member in (member for group in pruner.groups for member in group.members):
+        name, shape = member.weight, tuple(shapes[member.weight])
+        if name not in scores:
+            raise ValueError(f"scores must hold every layer; {name!r} is missing.")
+        needed = shape if scores[name].dim() > 1 else (shape[member.axis],)
+        check_shape(f"scores[{name!r}]", scores[name], needed)
+    ranked = {group.name: group.sums(scores) for group in pruner.groups}
+    if signed:
+        ranked = {name: value.abs() for name, value in ranked.items()}
+
+    if threshold is None:
+        counts = None if like is None else Masks({g.name: g.kept(like) for g in pruner.groups})
+        keep = masks_from_scores(ranked, amount, scope=scope, like=counts, floor=floor)
+    elif amount is not None or like is not None:
+        raise ValueError("alpha decides how much is pruned: amount and like must be None.")
+    elif threshold <= 0:
+        raise ValueError(f"alpha must be > 0; got {threshold!r} after scaling.")
+    else:
+        best = masks_from_scores(ranked, 1.0, scope="layer", floor=floor)
+        keep = Masks({name: best[name] | (value > threshold) for name, value in ranked.items()})
+    for name in keep.empty_layers():
+        raise ValueError(
+            f"a filter must be left in layer {name!r}; none of its {len(keep[name])} is (highest "
+            f"score {float(ranked[name].max()):.4g}). floor=1 keeps the best one."
+        )
+    return Masks(pruner.prune(keep)[1])
+
+
+def remove_filters(model: nn.Module, masks: Masks, *, example: torch.Tensor) -> nn.Module:
+    """A copy of `model` without the filters that `masks` (of `filter_masks`) prune.
+
+    Its output is that of `model` under those masks, in evaluation mode, up to rounding. Masks that
+    prune anything but whole filters with all that belongs to them are a ValueError.
+    """
+    pruner = FilterPruner(model, example)
+    for name in ParameterLayout.of(model).names:
+        check_choice("layer", name, list(masks))
+    keep = {group.name: group.kept(masks) for group in pruner.groups}
+    for name, kept in keep.items():
+        if not bool(kept.any()):
+            raise ValueError(f"masks must leave a filter in layer {name!r}; got none.")
+    small, survivors = pruner.prune(keep)
+    for name, kept in masks.items():
+        check_choice("layer of masks", name, survivors)
+        if not torch.equal(kept.to(survivors[name].device), survivors[name]):
+            raise ValueError(
+                "masks must prune whole filters with their biases and the columns that read them, "
+                f"as those of filter_masks do; in {name!r} they keep {int(kept.sum())} numbers "
+                f"where {int(survivors[name].sum())} would be left."
+            )
+    return small
 
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One layer's share in a group of filters: its row `rows[i]` belongs to filter `owners[i]`."""
+    """A layer's share in a group: what lies at `positions[i]` belongs to filter `filters[i]`."""
 
-    weight: str
-    axis: int
-    rows: torch.Tensor
-    owners: torch.Tensor
+    weight: str  # its name
+    axis: int  # of the weight, along which the filters lie
+    positions: torch.Tensor  # (n,)
+    filters: torch.Tensor  # (n,)
 
 
 @dataclass(frozen=True, eq=False)
 class FilterGroup:
-    """Filters (or neurons) 0..size-1 that can be taken out one by one.
+    """Filters (or neurons) 0..size-1 that can be taken out one by one."""
 
-    Attributes
-    ----------
-    name : str
-        The weight of the first layer that produces them.
-    size : int
-        How many there are.
-    members : tuple of Member
-        The layers that produce them: one, or several where their outputs are added.
-    """
-
-    name: str
+    name: str  # the weight of the first member
     size: int
-    members: tuple[Member, ...]
+    members: tuple[Member, ...]  # the layers that produce them; several where outputs are added
 
     def sums(self, scores: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The sum of `scores` over the weights that produce each filter, (size,) of float64.
-
-        A layer of one dimension is taken to hold one score per row already.
-        """
+        """Float64 sums (size,) of `scores` over the weights (or: the one score) of each filter."""
         total = torch.zeros(self.size, dtype=torch.float64)
         for member in self.members:
             values = scores[member.weight].detach().to("cpu", torch.float64)
             if values.dim() > 1:
                 values = values.movedim(member.axis, 0).flatten(1).sum(1)
-            total.index_add_(0, member.owners, values[member.rows])
+            total.index_add_(0, member.filters, values[member.positions])
         return total
 
+    def kept(self, masks: Masks) -> torch.Tensor:
+        """True (size,) for the filters of which `masks` keep some weight."""
+        for member in self.members:
+            check_choice("layer", member.weight, list(masks))
+        return self.sums(masks) > 0
 
-class Surgeon:
-    """A copy of `model` that filters can be taken out of, once.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Is not changed. Masks on it are made permanent in the copy.
-    example : torch.Tensor, shape (B, ...)
-        A batch that the model takes; what it does with it shows how its layers hang together.
-    ignore : sequence of str
-        Names of layers whose filters all stay, as in `model.named_modules()`.
-
-    Raises
-    ------
-    ImportError
-        torch-pruning is not installed.
-    ValueError
-        `example` does not fit, a name in `ignore` is unknown, two layers share a parameter, or no
-        layer is left to take filters from.
-    """
+class FilterPruner:
+    """A copy of a model, its masks made permanent, that filters can be taken out of, once."""
 
     def __init__(
         self, model: nn.Module, example: torch.Tensor, *, ignore: Sequence[str] = ()
     ) -> None:
-        self._copy = clone_model(model)
+        self._copy, self._example = clone_model(model), example
         if prune.is_pruned(self._copy):
             remove_masks(self._copy)
         layers = dict(self._copy.named_modules())
@@ -108,67 +249,57 @@ class Surgeon:
             raise ValueError(
                 "model must not share parameters between layers; filters cannot be cut."
             )
-        self._example = example
-        with in_mode(self._copy, training=False), torch.no_grad():
-            self._outputs = try_forward(self._copy, example, "example")
+        self._shape = tuple(self._output().shape)
         self._weights = {
             module: f"{name}.weight" if name else "weight"
             for name, module in layers.items()
             if isinstance(module, PRUNABLE_MODULES)
         }
         self._graph = self._trace()
-        self._roots: dict[str, nn.Module] = {}
+        self._roots: dict[str, nn.Module] = {}  # by group: the layer that torch-pruning begins at
         self.groups = self._find_groups()
 
-    def without(
-        self, removed: Mapping[str, torch.Tensor]
-    ) -> tuple[nn.Module, dict[str, torch.Tensor]]:
-        """Take filters out of the copy.
+    def prune(self, keep: Mapping[str, torch.Tensor]) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+        """The copy with the filters to `keep`, (size,) of bool by group; and what survived.
 
-        Parameters
-        ----------
-        removed : mapping of str to int tensor
-            Numbers of filters by name of group.
-
-        Returns
-        -------
-        nn.Module
-            The smaller network.
-        dict of str to bool tensor
-            For each parameter, True where a number has survived.
+        The latter is True, in each parameter, where a number is in the smaller network.
         """
-        copy = self._copy
-        values = {
-            name: value.detach().clone()
-            for name, value in (*copy.named_parameters(), *copy.named_buffers())
-            if value.dim() and value.is_floating_point()
-        }
-        needs_grad = {name: p.requires_grad for name, p in copy.named_parameters()}
+        needs_grad = {name: p.requires_grad for name, p in self._copy.named_parameters()}
+        values = {name: value.detach().clone() for name, value in self._tensors().items()}
         # Every number is replaced by its position, exact in float64; what the cut leaves in place
         # then says which numbers to put back.
-        for tensor in _tensors(copy, values).values():
+        for tensor in self._tensors().values():
             place = torch.arange(tensor.numel(), dtype=torch.float64, device=tensor.device)
             tensor.data = place.reshape(tensor.shape)
-        for name, numbers in removed.items():
-            root = self._roots[name]
+        for name, kept in keep.items():
+            root, removed = self._roots[name], (~kept).nonzero().flatten().tolist()
             cut = self._graph.get_pruner_of_module(root).prune_out_channels
-            if len(numbers):
-                self._graph.get_pruning_group(root, cut, numbers.tolist()).prune()
+            if removed:
+                self._graph.get_pruning_group(root, cut, removed).prune()
         survivors = {}
-        for name, tensor in _tensors(copy, values).items():
+        for name, tensor in self._tensors().items():
             place = tensor.data.long()
             tensor.data = values[name].flatten()[place]
             if name in needs_grad:
                 tensor.requires_grad_(needs_grad[name])
-                kept = torch.zeros(values[name].numel(), dtype=torch.bool, device=place.device)
-                kept[place.flatten()] = True
-                survivors[name] = kept.reshape(values[name].shape)
-        with in_mode(copy, training=False), torch.no_grad():
-            outputs = try_forward(copy, self._example, "example")
-        check_shape("the smaller network's output", outputs, tuple(self._outputs.shape))
-        return copy, survivors
+                survived = torch.zeros(values[name].numel(), dtype=torch.bool, device=place.device)
+                survived[place.flatten()] = True
+                survivors[name] = survived.reshape(values[name].shape)
+        check_shape("the smaller network's output", self._output(), self._shape)
+        return self._copy, survivors
+
+    def _output(self) -> torch.Tensor:
+        """What the copy makes of the example, in evaluation mode."""
+        with in_mode(self._copy, training=False), torch.no_grad():
+            return try_forward(self._copy, self._example, "example")
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Parameters and buffers of the copy that hold numbers of filters."""
+        named = dict(self._copy.named_parameters()) | dict(self._copy.named_buffers())
+        return {name: t for name, t in named.items() if t.dim() and t.is_floating_point()}
 
     def _trace(self):
+        """The dependency graph of torch-pruning, which follows gradients: none may be frozen."""
         try:
             import torch_pruning
         except ImportError as error:
@@ -176,7 +307,7 @@ class Surgeon:
                 "taking filters out of a network needs torch-pruning: pip install torch-pruning."
             ) from error
         frozen = [p for p in self._copy.parameters() if not p.requires_grad]
-        for parameter in frozen:  # the trace follows gradients
+        for parameter in frozen:
             parameter.requires_grad_(True)
         try:
             with (
@@ -193,6 +324,7 @@ class Surgeon:
                 parameter.requires_grad_(False)
 
     def _find_groups(self) -> tuple[FilterGroup, ...]:
+        """The groups whose filters may go, in the order of their first layer in the network."""
         order = list(ParameterLayout.of(self._copy).names)
         groups = []
         for found in self._graph.get_all_groups():
@@ -215,9 +347,8 @@ class Surgeon:
                 for item in produced
             ]
             members.sort(key=lambda member: order.index(member.weight))
-            root = found[0].dep.target.module
             groups.append(FilterGroup(members[0].weight, len(found[0].idxs), tuple(members)))
-            self._roots[members[0].weight] = root
+            self._roots[members[0].weight] = found[0].dep.target.module
         if not groups:
             raise ValueError(
                 "model must have a layer whose filters can go: not the output's, not an ignored "
@@ -239,245 +370,3 @@ class Surgeon:
                 return True
             waiting.extend(node.outputs)
         return False
-
-
-def _tensors(model: nn.Module, names: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    present = dict(model.named_parameters()) | dict(model.named_buffers())
-    return {name: present[name] for name in names}
-
-
-def emptied(group: FilterGroup, masks: Masks) -> torch.Tensor:
-    """Numbers of the filters of `group` of which `masks` keep no weight."""
-    alive = group.sums({m.weight: masks[m.weight].double() for m in group.members})
-    return (alive == 0).nonzero().squeeze(1)
-
-
-# ---- structured: Structured pruning: whole filters and neurons, taken out so that the network is
-
-
-SUMS = {"released": "sums", "movement": "movement"}
-
-
-def causal_structured(
-    model: nn.Module,
-    amount: float | int | None = None,
-    *,
-    example: torch.Tensor,
-    data: object | None = None,
-    importance_scores: Mapping[str, torch.Tensor] | None = None,
-    alpha: float | None = None,
-    kind: str = "released",
-    scope: str = "layer",
-    like: Masks | None = None,
-    floor: float | int = 0,
-    ignore: Sequence[str] = (),
-    **options: object,
-) -> nn.Module:
-    """A smaller network: `model` without the filters and neurons of lowest score.
-
-    `model` is not changed, and the weights of the smaller network are its own, as they are: after
-    pretraining they are the ones that algorithm 1 rewinds to. Call it again on the result for
-    another round.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Any network that torch-pruning can trace.
-    amount : float or int, optional
-        Fraction or number of filters to remove, of each layer or (`scope="global"`) of all. Left
-        out with `scope="like"` and with `alpha`.
-    example : tensor (B, ...)
-        A batch that shows how data walk through the network.
-    data : Dataset or (x, y)
-        A copy of the model is trained on it and recorded; see `record_scores`. Not needed with
-        `importance_scores`.
-    importance_scores : dict of str to tensor, optional
-        Scores of single weights, higher = kept, added up over each filter: magnitude or random
-        ones for a control.
-    alpha : float, optional
-        The L1 coefficient of the tied rule, instead of an amount.
-    kind : {"released", "movement"}
-        Rank by the released rule's sums, or by movement alone.
-    scope, like, floor, ignore
-        As in `filter_masks`.
-    **options
-        Those of `record_scores`: `epochs`, `batch_size`, `loss`, `seed`, `lr` and so on.
-
-    Returns
-    -------
-    nn.Module
-        A new network.
-
-    Raises
-    ------
-    ImportError
-        torch-pruning is not installed.
-    ValueError
-        A layer would lose its last filter, and `floor` is 0.
-
-    Examples
-    --------
-    >>> from causalprune_lib.nets.models import build_model
-    >>> from causalprune_lib.pruning.scores import magnitude_scores
-    >>> model = build_model("mlp", shape=(4,), n_classes=3, hidden=[8])
-    >>> small = causal_structured(
-    ...     model, 0.5, example=torch.zeros(1, 4), importance_scores=magnitude_scores(model)
-    ... )
-    >>> small.fc1, small.fc2.in_features
-    (Linear(in_features=4, out_features=4, bias=True), 4)
-    """
-    check_choice("kind", kind, SUMS)
-    chosen = {"example": example, "scope": scope, "like": like, "floor": floor, "ignore": ignore}
-    if importance_scores is not None:
-        if options or alpha is not None or data is not None:
-            given = [*options, *["alpha"] * (alpha is not None), *["data"] * (data is not None)]
-            raise TypeError(f"With importance_scores nothing is recorded; got {given}.")
-        masks = filter_masks(model, importance_scores, amount, **chosen)
-        return remove_filters(model, masks, example=example)
-    if data is None:
-        raise ValueError("data must be given, or importance_scores; got neither.")
-    if alpha is not None and kind != "released":
-        raise ValueError(f"alpha needs kind='released'; got kind={kind!r}.")
-    recorded = record_scores(model, data, **options)
-    threshold = None if alpha is None else alpha * recorded.total_step
-    sums = getattr(recorded, SUMS[kind])
-    masks = filter_masks(model, sums, amount, signed=True, threshold=threshold, **chosen)
-    return remove_filters(model, masks, example=example)
-
-
-def filter_masks(
-    model: nn.Module,
-    scores: Mapping[str, torch.Tensor],
-    amount: float | int | None = None,
-    *,
-    example: torch.Tensor,
-    scope: str = "layer",
-    like: Masks | None = None,
-    floor: float | int = 0,
-    ignore: Sequence[str] = (),
-    signed: bool = False,
-    threshold: float | None = None,
-) -> Masks:
-    """Which numbers of a network go if the filters of lowest score go.
-
-    Parameters
-    ----------
-    model, example
-        As in `causal_structured`.
-    scores : mapping of str to tensor
-        For each prunable weight a tensor of its shape, or (R,), one score per filter.
-    amount : float or int, optional
-        Fraction or number of filters.
-    scope : {"layer", "global", "like"}
-        One ranking per layer, one over all layers, or as many filters per layer as `like` keeps.
-        Layers whose outputs are added count as one.
-    floor : int or float
-        The least number or fraction of filters that every layer keeps.
-    ignore : sequence of str
-        Layers that keep all their filters. The layer that gives the output always does.
-    signed : bool
-        Rank by the absolute value of a filter's sum, for the sums of `CausalScores`.
-    threshold : float, optional
-        Keep the filters above it, instead of an amount.
-
-    Returns
-    -------
-    Masks
-        Of every parameter: a filter's weights and bias, its place in a normalisation, and the
-        columns of the layers that read it. So masking these is the same as removing the filters,
-        and `n_kept` is the number of parameters of the smaller network.
-
-    Notes
-    -----
-    A layer norm or group norm mixes filters: there the smaller network differs from the masked one.
-    """
-    surgeon = Surgeon(model, example, ignore=ignore)
-    _check_scores(model, scores, surgeon.groups)
-    ranked = {group.name: group.sums(scores) for group in surgeon.groups}
-    if signed:
-        ranked = {name: value.abs() for name, value in ranked.items()}
-    keep = _choose(ranked, amount, scope, _per_filter(like, surgeon.groups), floor, threshold)
-    for name in keep.empty_layers():
-        raise ValueError(
-            f"a filter must be left in layer {name!r}; none of its {len(keep[name])} is (highest "
-            f"score {float(ranked[name].max()):.4g}). floor=1 keeps the best one."
-        )
-    removed = {name: (~kept).nonzero().squeeze(1) for name, kept in keep.items()}
-    return Masks(surgeon.without(removed)[1])
-
-
-def remove_filters(model: nn.Module, masks: Masks, *, example: torch.Tensor) -> nn.Module:
-    """A copy of `model` without the filters that `masks` (of `filter_masks`) prune.
-
-    Its output is that of `model` under those masks, in evaluation mode, up to rounding.
-
-    Raises
-    ------
-    ValueError
-        If `masks` prune anything but whole filters with all that belongs to them.
-    """
-    surgeon = Surgeon(model, example)
-    layout = ParameterLayout.of(model)
-    for name in layout.names:
-        check_choice("layer", name, list(masks))
-    removed = {group.name: emptied(group, masks) for group in surgeon.groups}
-    for group in surgeon.groups:
-        if len(removed[group.name]) == group.size:
-            raise ValueError(f"masks must leave a filter in layer {group.name!r}; got none.")
-    small, survivors = surgeon.without(removed)
-    for name, kept in masks.items():
-        check_choice("layer of masks", name, survivors)
-        if not torch.equal(kept.to(survivors[name].device), survivors[name]):
-            raise ValueError(
-                "masks must prune whole filters with their biases and the columns that read them, "
-                f"as those of filter_masks do; in {name!r} they keep {int(kept.sum())} numbers "
-                f"where {int(survivors[name].sum())} would be left."
-            )
-    return small
-
-
-def _choose(
-    ranked: dict[str, torch.Tensor],
-    amount: float | int | None,
-    scope: str,
-    like: Masks | None,
-    floor: float | int,
-    threshold: float | None,
-) -> Masks:
-    if threshold is None:
-        return masks_from_scores(ranked, amount, scope=scope, like=like, floor=floor)
-    if amount is not None or like is not None:
-        raise ValueError("alpha decides how much is pruned: amount and like must be None.")
-    if threshold <= 0:
-        raise ValueError(f"alpha must be > 0; got {threshold!r} after scaling.")
-    best = masks_from_scores(ranked, 1.0, scope="layer", floor=floor)
-    return Masks({name: best[name] | (value > threshold) for name, value in ranked.items()})
-
-
-def _per_filter(like: Masks | None, groups: tuple[FilterGroup, ...]) -> Masks | None:
-    """`like`, over weights, as masks over filters."""
-    if like is None:
-        return None
-    keep = {}
-    for group in groups:
-        for member in group.members:
-            check_choice("layer", member.weight, list(like))
-        keep[group.name] = torch.ones(group.size, dtype=torch.bool)
-        keep[group.name][emptied(group, like)] = False
-    return Masks(keep)
-
-
-def _check_scores(
-    model: nn.Module, scores: Mapping[str, torch.Tensor], groups: tuple[FilterGroup, ...]
-) -> None:
-    shapes = {name: value.shape for name, value in ParameterLayout.of(model).tensors(model).items()}
-    for member in (member for group in groups for member in group.members):
-        if member.weight not in scores:
-            raise ValueError(f"scores must hold every layer; {member.weight!r} is missing.")
-        shape = tuple(shapes[member.weight])
-        values = scores[member.weight]
-        check_shape(
-            f"scores[{member.weight!r}]",
-            values,
-            shape if values.dim() > 1 else (shape[member.axis],),
-        )

