@@ -35,7 +35,7 @@ class WindowStream:
     window, overlap
         As in `cut_windows`.
     **options
-        Those of `windowed_exponents`: `gate`, `decimals`, `horizon`, `estimator`, `max_bytes`.
+        Those of `windowed_exponents`: `gate`, `decimals`, `horizon`, `estimator`.
 
     Attributes
     ----------
