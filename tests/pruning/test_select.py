@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils.prune import _compute_nparams_toprune
 
-from causalprune_lib.pruning.iterative import random_ticket
+from causalprune_lib._random import own_stream
 from causalprune_lib.pruning.masks import Masks
 from causalprune_lib.pruning.select import masks_from_scores, random_masks_like
 
@@ -137,7 +137,8 @@ def test_like_takes_over_the_count_of_every_layer_and_keeps_the_best(sizes, seed
         assert masks[name].tolist() == greedy({name: s}, int((~like[name]).sum()), [0])
     random = random_masks_like(like, seed=seed)
     assert random.counts().equals(like.counts())
-    assert random == random_ticket(like, seed=seed)
+    drawn = torch.rand(like.n, generator=own_stream(seed, "random masks"))  # committed rows' stream
+    assert random == masks_from_scores(like.layout.unflatten(drawn), scope="like", like=like)
 
 
 def test_random_masks_like_others_depend_on_the_seed_alone():
