@@ -130,7 +130,7 @@ class Masks(Mapping[str, torch.Tensor]):
         return tuple(name for name, mask in self.keep.items() if not bool(mask.any()))
 
     def flat(self, layout: ParameterLayout | None = None) -> torch.Tensor:
-        """One boolean vector (P,), in the order of `layout`, which must be of the same layers."""
+        """One boolean vector (P,), in the order of `layout`, by default that of the masks."""
         layout = layout or self.layout
         for name in self.keep:
             check_choice("layer", name, layout.names)

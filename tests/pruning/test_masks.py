@@ -291,7 +291,7 @@ def test_clone_of_a_masked_model_is_equal_and_independent(convnet, masks_for):
 # ---- The overlap of two masks.
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(bits=PAIRS)
 def test_jaccard_and_the_table_are_symmetric_and_agree_with_scikit_learn_and_the_amounts(bits):
     x, y = np.array(bits).T

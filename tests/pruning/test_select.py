@@ -31,7 +31,7 @@ SEED = st.integers(0, 10**6)
 SCORES = st.builds(tied, SIZES, SEED)
 AMOUNT = st.floats(0, 1)
 FLOOR = st.one_of(st.integers(0, 4), st.floats(0, 0.5))
-QUICK = settings(max_examples=40, deadline=None)
+QUICK = settings(max_examples=25, deadline=None)
 
 
 def size(scores):

@@ -55,7 +55,7 @@ def test_windows_overlap_as_in_the_paper():
 
 
 @given(st.integers(0, 300), st.integers(2, 60), st.floats(0, 0.99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_windows_are_whole_and_no_more_would_fit(n_iterates, window, overlap):
     windows = cut_windows(n_iterates, window=window, overlap=overlap)
     next_end = windows.stride * windows.count + window - 1
@@ -67,7 +67,7 @@ def test_windows_are_whole_and_no_more_would_fit(n_iterates, window, overlap):
     st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=9),
     st.sampled_from([0.5, 1.0, 2.0, 5.0, 13.0]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_change_point_is_found_where_some_segmentation_costs_less(values, scale):
     x = scale * np.array(values, dtype=np.float64)
     without, best = least_cost(x)
