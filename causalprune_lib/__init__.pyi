@@ -38,6 +38,7 @@ from .pruning.scores import magnitude_unstructured as magnitude_unstructured
 from .pruning.scores import obd_scores as obd_scores, prune_by_scores as prune_by_scores
 from .pruning.scores import random_scores as random_scores
 from .pruning.scores import random_unstructured as random_unstructured
+from .pruning.select import LayerCollapseWarning as LayerCollapseWarning
 from .pruning.select import masks_from_scores as masks_from_scores
 from .pruning.structured import causal_structured as causal_structured
 from .pruning.windows import windowed_exponents as windowed_exponents
@@ -47,6 +48,7 @@ from .diagnostics.attribution import rank_agreement as rank_agreement
 from .diagnostics.attribution import shap_values as shap_values
 from .diagnostics.closeness import removal_bound as removal_bound, sup_distance as sup_distance
 from .diagnostics.cost import compare_latency as compare_latency, model_cost as model_cost
+from .diagnostics.cost import sparse_linear_copy as sparse_linear_copy
 from .diagnostics.curvature import spectral_density as spectral_density
 from .diagnostics.curvature import top_eigenvalues as top_eigenvalues
 from .diagnostics.landscape import loss_surface as loss_surface

@@ -10,27 +10,21 @@ STUDIES = "causalprune_studies"
 MOVED = {  # old name -> (module, name there)
     "AlexNet": ("causalprune_lib.nets.models", "AlexNet"),
     "DATASETS": ("causalprune_lib.nets.data", "DATASETS"),
-    "LayerCollapseWarning": ("causalprune_lib.pruning.select", "LayerCollapseWarning"),
     "LeNet": ("causalprune_lib.nets.models", "LeNet"),
     "LotteryCurve": (f"{STUDIES}.ch01_pruning.study", "LotteryCurve"),
     "PruningCurve": (f"{STUDIES}.ch01_pruning.study", "PruningCurve"),
     "Recipe": (f"{STUDIES}.recipe", "Recipe"),
     "ResNet18": ("causalprune_lib.nets.models", "ResNet18"),
     "compare": (STUDIES, "compare"),
+    "inverse_unstructured": ("causalprune_lib.pruning.scores", "inverse_unstructured"),
     "latency": ("causalprune_lib.diagnostics.cost", "latency"),
+    "legcnet_unstructured": ("causalprune_lib._moved", "legcnet_unstructured"),
     "measured": (STUDIES, "measured"),
+    "obd_unstructured": ("causalprune_lib.pruning.scores", "obd_unstructured"),
     "overlap_table": ("causalprune_lib.pruning.masks", "overlap_table"),
     "published": (STUDIES, "published"),
-    "random_ticket": ("causalprune_lib.pruning.iterative", "random_ticket"),
-    "sparse_linear_copy": ("causalprune_lib.diagnostics.cost", "sparse_linear_copy"),
+    "random_ticket": ("causalprune_lib.pruning.iterative", "random_masks_like"),
     "studies_of": (STUDIES, "studies_of"),
-}
-# No longer there in another form: by what one call does the same.
-REPLACED = {
-    "inverse_unstructured": "prune_by_scores(model, inverse_scores(scores), amount)",
-    "legcnet_unstructured": "apply_masks(model, LEGCNet(...).fit(model, data).masks_)",
-    "loss_slice": "loss_surface, with one direction",
-    "obd_unstructured": "prune_by_scores(model, obd_scores(model, squares), amount)",
 }
 
 
@@ -44,3 +38,15 @@ def moved(name: str) -> Any:
         stacklevel=3,
     )
     return getattr(importlib.import_module(module), new)
+
+
+def legcnet_unstructured(model, amount=None, *, data, **options):
+    """Prune `model` in place by LEGCNet; now `apply_masks(model, LEGCNet(...).fit(...).masks_)`."""
+    from causalprune_lib.pruning.legcnet import LEGCNet
+    from causalprune_lib.pruning.masks import apply_masks, masks_of
+
+    legcnet = LEGCNet(**options).fit(model, data)
+    masks = legcnet.masks_
+    if amount is not None:
+        masks = legcnet.masks_at(amount, within=masks_of(model))
+    return apply_masks(model, masks)

@@ -20,10 +20,13 @@ from torch import nn
 from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.training import Pair, Training, evaluate, training_pair
-from causalprune_lib.pruning.iterative import random_ticket
 from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model
 from causalprune_lib.pruning.scores import Scores, inverse_scores
-from causalprune_lib.pruning.select import LayerCollapseWarning, masks_from_scores
+from causalprune_lib.pruning.select import (
+    LayerCollapseWarning,
+    masks_from_scores,
+    random_masks_like,
+)
 
 RANDOM, UNIFORM, DENSE = "random", "uniform", "dense"
 Metrics = Mapping[str, float]
@@ -118,7 +121,7 @@ class Contest:
     def cut(self, ranking: str, *, like: Masks, draw: int = 0) -> Masks:
         """The highest of `ranking` in each layer, as many as `like` keeps there."""
         if ranking == RANDOM:
-            return random_ticket(like, seed=self.seed(draw))
+            return random_masks_like(like, seed=self.seed(draw))
         return masks_from_scores(self._scores(ranking), scope="like", like=like, nan=self.nan)
 
     def enter(

@@ -2,9 +2,10 @@
 
 Each round trains, ranks the weights that are left, prunes the lowest and puts the rest back to an
 earlier state. What remains is a ticket: a mask together with the weights it started from. Two
-controls belong to it. A random ticket has the same number of weights per layer, drawn at random
-(`random_ticket`): it tells what allocation alone is worth. A reinitialised ticket has the same mask
-on freshly drawn weights (`apply_masks` on a new model): it tells what the old weights are worth.
+controls belong to it. A random ticket has as many weights per layer, drawn at random
+(`random_masks_like`): it tells what allocation alone is worth. A reinitialised ticket has the same
+mask on freshly drawn weights (`apply_masks` on a new model): it tells what the old weights are
+worth.
 
 J. Frankle and M. Carbin. The Lottery Ticket Hypothesis: Finding Sparse, Trainable Neural Networks.
 ICLR 2019.
@@ -21,7 +22,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_choice, check_fraction, check_int, check_shape
 from causalprune_lib.pruning.masks import Masks, apply_masks, masks_of, refresh
 from causalprune_lib.pruning.scores import magnitude_scores
@@ -143,20 +143,6 @@ def lottery_ticket(
         return masks_from_scores(score_fn(model), amounts[number - 1], **options), training
 
     return list(pruning_rounds(model, decide, len(amounts), rewind_to=rewind_to))
-
-
-def random_ticket(masks: Masks, *, seed: int) -> Masks:
-    """Random masks with as many weights per layer as `masks`: the control for its ranking.
-
-    Examples
-    --------
-    >>> masks = Masks({"fc": torch.tensor([True, False, False, False])})
-    >>> random_ticket(masks, seed=0).n_kept
-    1
-    """
-    generator = own_stream(seed, "random masks")
-    scores = masks.layout.unflatten(torch.rand(masks.n, generator=generator))
-    return masks_from_scores(scores, scope="like", like=masks)
 
 
 def amount_schedule(final: float, rounds: int) -> list[float]:

@@ -13,10 +13,9 @@ from causalprune_lib.nets.data import load_dataset
 from causalprune_lib.nets.models import build_model
 from causalprune_lib.nets.training import Training, evaluate
 from causalprune_lib.pruning.contest import RANDOM, UNIFORM, Contest, retraining, table
-from causalprune_lib.pruning.iterative import random_ticket
 from causalprune_lib.pruning.masks import apply_masks, clone_model, masks_of
 from causalprune_lib.pruning.scores import magnitude_scores, random_scores
-from causalprune_lib.pruning.select import masks_from_scores
+from causalprune_lib.pruning.select import masks_from_scores, random_masks_like
 
 SHORT = Training(epochs=2, batch_size=20, lr=0.05)
 
@@ -49,10 +48,10 @@ def test_random_masks_are_those_of_their_seed_and_differ_from_draw_to_draw():
     contest = Contest(rankings(model), nothing, seed=10)
     like = contest.allocation("other", 0.5)
     drawn = [entry.masks for entry in contest.enter(RANDOM, 0.5, at="other", draws=3)]
-    assert drawn == [random_ticket(like, seed=10 + draw) for draw in range(3)]
+    assert drawn == [random_masks_like(like, seed=10 + draw) for draw in range(3)]
     assert drawn[0] != drawn[1]
     named = Contest({}, nothing, seed=lambda draw: 7 * draw)
-    assert named.cut(RANDOM, like=like, draw=2) == random_ticket(like, seed=14)
+    assert named.cut(RANDOM, like=like, draw=2) == random_masks_like(like, seed=14)
 
 
 def test_a_floor_holds_in_every_allocation():

@@ -14,13 +14,12 @@ from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.iterative import (
     amount_schedule,
     lottery_ticket,
-    random_ticket,
     repeated_amounts,
     rewind,
 )
 from causalprune_lib.pruning.masks import apply_masks, masks_of, remove_masks
 from causalprune_lib.pruning.scores import magnitude_scores, random_scores
-from causalprune_lib.pruning.select import masks_from_scores
+from causalprune_lib.pruning.select import masks_from_scores, random_masks_like
 
 
 def network(seed=0):
@@ -172,11 +171,11 @@ def test_a_callable_gives_the_state_of_each_round_and_none_does_not_rewind():
 @given(seed=st.integers(0, 1000), amount=st.floats(0, 1))
 def test_a_random_ticket_has_the_counts_of_the_ticket(seed, amount):
     masks = masks_from_scores(magnitude_scores(network()), amount)
-    ticket = random_ticket(masks, seed=seed)
+    ticket = random_masks_like(masks, seed=seed)
     assert ticket.counts().equals(masks.counts())
-    assert random_ticket(masks, seed=seed) == ticket
+    assert random_masks_like(masks, seed=seed) == ticket
     if 0.2 < amount < 0.8:
-        assert random_ticket(masks, seed=seed + 1) != ticket
+        assert random_masks_like(masks, seed=seed + 1) != ticket
 
 
 @pytest.mark.parametrize("masked_then", [False, True])

@@ -13,9 +13,10 @@ from torch import nn
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.training import evaluate
 from causalprune_lib.pruning.contest import UNIFORM, Contest, retraining
-from causalprune_lib.pruning.iterative import lottery_ticket, random_ticket
+from causalprune_lib.pruning.iterative import lottery_ticket
 from causalprune_lib.pruning.masks import apply_masks, clone_model
 from causalprune_lib.pruning.scores import inverse_scores, magnitude_scores
+from causalprune_lib.pruning.select import random_masks_like
 from causalprune_studies.recipe import Recipe
 
 # Seeds of different purposes are kept apart: the batches of fine-tuning are not those of training.
@@ -98,7 +99,7 @@ class LotteryCurve(Recipe):
             yield Point({"accuracy": accuracy}, network="ticket", amount=amount)
             controls = {
                 "new values": (self.build(seed=seed + REINITIALISE), found.masks),
-                "random mask": (clone_model(start), random_ticket(found.masks, seed=seed)),
+                "random mask": (clone_model(start), random_masks_like(found.masks, seed=seed)),
             }
             for name, (network, masks) in controls.items():
                 accuracy = train_and_judge(apply_masks(network, masks))

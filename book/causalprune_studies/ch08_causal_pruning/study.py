@@ -25,7 +25,7 @@ from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.nets.training import Training, evaluate
 from causalprune_lib.pruning.causal import CausalPruning, Recording, record
 from causalprune_lib.pruning.contest import Contest, Play
-from causalprune_lib.pruning.iterative import random_ticket, repeated_amounts
+from causalprune_lib.pruning.iterative import repeated_amounts
 from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model, jaccard, overlap_table
 from causalprune_lib.pruning.scores import (
     Scores,
@@ -34,7 +34,7 @@ from causalprune_lib.pruning.scores import (
     obd_scores,
     random_scores,
 )
-from causalprune_lib.pruning.select import masks_from_scores
+from causalprune_lib.pruning.select import masks_from_scores, random_masks_like
 from causalprune_lib.pruning.structured import filter_masks, remove_filters
 from causalprune_studies.ch06_causal_model.study import frozen_steps
 from causalprune_studies.recipe import Recipe
@@ -324,7 +324,7 @@ class IteratedRun(CausalRecipe):
             masks = masks_from_scores(scores, n_pruned[-1], floor=1)
             yield point(masks, f"{ranking}, one shot", ranking, self.n_iter)
         last = rounds[-1]
-        yield point(random_ticket(last, seed=seed + RANDOM), "random", "causal", self.n_iter)
+        yield point(random_masks_like(last, seed=seed + RANDOM), "random", "causal", self.n_iter)
         masks = masks_from_scores(at_once["magnitude"], scope="like", like=last)
         yield point(masks, "magnitude", "causal", self.n_iter)
 
