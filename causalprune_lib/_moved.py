@@ -23,7 +23,7 @@ MOVED = {  # old name -> (module, name there)
     "obd_unstructured": ("causalprune_lib.pruning.scores", "obd_unstructured"),
     "overlap_table": ("causalprune_lib.pruning.masks", "overlap_table"),
     "published": (STUDIES, "published"),
-    "random_ticket": ("causalprune_lib.pruning.iterative", "random_masks_like"),
+    "random_ticket": ("causalprune_lib.pruning.select", "random_masks_like"),
     "studies_of": (STUDIES, "studies_of"),
 }
 
