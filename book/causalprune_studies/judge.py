@@ -2,12 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from causalprune_lib.evidence.statistics import PairedDifference, paired_difference, summarise
 from causalprune_lib.evidence.verdict import Verdict
+
+
+class NotMeasuredError(ValueError):
+    """A comparison is not in the rows, or in too few of them."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a paper says, what counts as reproduced, and what decides it.
+
+    The criterion is written before the rows are measured.
+
+    Attributes
+    ----------
+    name : str
+        What the book calls it.
+    sentence : str
+        The claim, with where the paper makes it.
+    criterion : str
+        What it takes, in words; `judge` does as it says.
+    judge : callable
+        `judge(sentence, rows)` -> Verdict, from the full rows; a `NotMeasuredError` where what it
+        needs is not there.
+    """
+
+    name: str
+    sentence: str
+    criterion: str
+    judge: Callable[[str, pd.DataFrame], Verdict]
+
+
+def judged(claims: Sequence[Claim], rows: pd.DataFrame) -> dict[str, Verdict]:
+    """The verdict on each claim, by name; "not tested here" where its rows are not there."""
+    found = {}
+    for claim in claims:
+        try:
+            found[claim.name] = claim.judge(claim.sentence, rows)
+        except NotMeasuredError as missing:
+            control = f"its rows are not measured yet: {missing}"
+            found[claim.name] = Verdict(claim.sentence, "not tested here", None, None, 0, control)
+    return found
 
 
 def metric_rows(rows: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -5,22 +5,18 @@ from __future__ import annotations
 import inspect
 import math
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+from IPython.display import Markdown
 
 from causalprune_lib._validation import check_choice
 from causalprune_lib.evidence.statistics import PairedDifference
-from causalprune_lib.evidence.verdict import require_full
+from causalprune_lib.evidence.verdict import Verdict, require_full
 from causalprune_studies.chapters import rows_of_studies
+from causalprune_studies.judge import Claim, NotMeasuredError
 from causalprune_studies.tables import measured, measured_names
-
-NOT_MEASURED = (
-    ":::{{admonition}} Not measured yet\n:class: warning\n"
-    "What belongs here rests on full rows, which are missing. This command measures them: "
-    "`python book/measure.py {rows}`.\n:::"
-)
 
 
 @dataclass(frozen=True)
@@ -72,8 +68,23 @@ def say(gap: PairedDifference | pd.Series, unit: str = "") -> str:
     return " ".join(filter(None, (middle, unit, f"({interval})")))
 
 
-def chapter_rows(name: str) -> pd.DataFrame | None:
-    """The full rows of a study; None, and a note on the page, where they are not measured yet.
+def criteria(claims: Sequence[Claim]) -> Markdown:
+    """The criterion of every claim, as a list."""
+    return Markdown("\n".join(f"- *{claim.name}*: {claim.criterion}." for claim in claims))
+
+
+def verdict_boxes(found: Mapping[str, Verdict]) -> Markdown:
+    """A box for every verdict; the cell needs `markdown_format: myst`."""
+    return Markdown(
+        "\n\n".join(
+            f":::{{admonition}} Verdict: {name}\n:class: verdict\n{verdict.to_markdown()}\n:::"
+            for name, verdict in found.items()
+        )
+    )
+
+
+def chapter_rows(name: str) -> pd.DataFrame:
+    """The full rows of a study, which a verdict may rest on.
 
     Parameters
     ----------
@@ -82,6 +93,8 @@ def chapter_rows(name: str) -> pd.DataFrame | None:
 
     Raises
     ------
+    NotMeasuredError
+        The rows are missing; the command that measures them is named.
     ValueError
         For an unknown name; if a verdict may not rest on these rows, as `require_full` says.
 
@@ -91,9 +104,8 @@ def chapter_rows(name: str) -> pd.DataFrame | None:
     3
     """
     check_choice("name", name, rows_of_studies())
-    if name in measured_names():
-        return require_full(measured(name))
-    from IPython.display import Markdown, display
-
-    display(Markdown(NOT_MEASURED.format(rows=name)))
-    return None
+    if name not in measured_names():
+        raise NotMeasuredError(
+            f"the rows {name!r} are missing; this measures them: python book/measure.py {name}"
+        )
+    return require_full(measured(name))

@@ -23,7 +23,7 @@ from causalprune_studies.ch08_causal_pruning.tables import (
     with_columns,
     without_empty_layers,
 )
-from causalprune_studies.ch08_causal_pruning.verdicts import CRITERIA, verdicts
+from causalprune_studies.ch08_causal_pruning.verdicts import CLAIMS, verdicts
 
 PROVENANCE = {
     "commit": "abc",
@@ -117,7 +117,7 @@ def test_no_effect_is_not_called_one():
     assert found["phase shift"] == found["masks overlap"] == "not reproduced"
     assert found["beats magnitude, iterated"] == "not reproduced"
     assert found["gains by pruning"] == "partly"  # the interval holds zero
-    assert list(found) == list(CRITERIA)
+    assert list(found) == [claim.name for claim in CLAIMS]
 
 
 def test_an_effect_of_allocation_alone_is_partly():

@@ -9,7 +9,9 @@ import pytest
 
 import causalprune_studies as book
 from causalprune_lib.evidence.statistics import PairedDifference, paired_difference
+from causalprune_lib.evidence.verdict import Verdict
 from causalprune_studies import page
+from causalprune_studies.judge import Claim, NotMeasuredError
 
 
 def gap(mean, low, high):
@@ -59,12 +61,18 @@ def test_full_rows_are_given_and_nothing_is_shown(shown):
     assert shown == []
 
 
-def test_rows_that_are_not_measured_are_none_and_a_note_with_the_command(shown, monkeypatch):
+def test_rows_that_are_not_measured_are_an_error_with_the_command(monkeypatch):
     monkeypatch.setattr(page, "measured_names", list)
-    assert book.chapter_rows("legcnet") is None
-    (note,) = shown
-    assert note.data.startswith(":::{admonition} Not measured yet\n")
-    assert "`python book/measure.py legcnet`" in note.data
+    with pytest.raises(NotMeasuredError, match="python book/measure.py legcnet"):
+        book.chapter_rows("legcnet")
+
+
+def test_criteria_are_a_list_and_verdicts_are_boxes():
+    claims = (Claim("one", "A claim (section 1).", "reproduced if it is", None),)
+    assert book.criteria(claims).data == "- *one*: reproduced if it is."
+    verdict = Verdict("A claim (section 1).", "not tested here", None, None, 0, "none")
+    box = book.verdict_boxes({"one": verdict}).data
+    assert box.startswith(":::{admonition} Verdict: one\n:class: verdict\n**Not tested here.**")
 
 
 def test_quick_rows_and_unknown_names_are_refused(monkeypatch):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from causalprune_lib.evidence.statistics import PairedDifference, paired_difference, summarise
+from causalprune_studies.judge import NotMeasuredError
 from causalprune_studies.tables import published
 
 PAIR = ["dataset", "seed"]  # one network
@@ -25,10 +26,6 @@ COORDINATES = ("ranking", "allocation", "amount", "a", "b", "amount_a", "amount_
 
 
 COORDINATES += ("iteration", "n_iter", "l1_coeff", "prune_epochs", "init")
-
-
-class NotMeasuredError(ValueError):
-    """A comparison is not in the rows, or in those of one network only."""
 
 
 def with_columns(rows: pd.DataFrame) -> pd.DataFrame:
