@@ -19,8 +19,7 @@ def text_of(page: str) -> str:
 
 
 def test_prune_your_own_model_runs_and_prunes_what_it_says(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", text_of("README.md"), re.DOTALL)
-    assert len(code.split("\n\n")[-1].strip().splitlines()) <= 10
+    code, contest = re.findall(r"```python\n(.*?)```", text_of("README.md"), re.DOTALL)
     names: dict = {}
     exec(code, names)
     networks = names["networks"]
@@ -32,6 +31,10 @@ def test_prune_your_own_model_runs_and_prunes_what_it_says(capsys):
         assert sum(int(torch.count_nonzero(weights[name])) for name in masks) <= masks.n_kept
     printed = dict(line.split() for line in capsys.readouterr().out.splitlines())
     assert all(0.1 < float(printed[name]) <= 1 for name in networks)
+    exec(contest.replace("print(", "table = ("), names)
+    table = names["table"]
+    assert set(table.ranking) == {"dense", "causal", "random", "inverse", "magnitude"}
+    assert table.accuracy.between(0.1, 1).all()
 
 
 @pytest.mark.parametrize("page", PAGES)
