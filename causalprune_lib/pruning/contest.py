@@ -150,6 +150,11 @@ class Contest:
         self.entries.append(Entry(ranking, at, amount, draw, masks))
         return self.entries[-1]
 
+    def enter_dense(self, like: Mapping[str, torch.Tensor], *, at: str = DENSE) -> Entry:
+        """Enter the mask that keeps every weight of the layers of `like`."""
+        whole = {name: torch.ones_like(v, dtype=torch.bool) for name, v in like.items()}
+        return self.enter_masks(Masks(whole), DENSE, at, 0.0)
+
     def run(self, entries: Sequence[Entry] | None = None) -> Iterator[tuple[Entry, Any]]:
         """Play the entries, all of them by default, in their order: each with its outcome."""
         entries = self.entries if entries is None else entries
@@ -185,8 +190,7 @@ class Contest:
         others = [name for name in self.rankings if name not in (ranking, "inverse")]
         others = others if against is None else list(against)
         self.rank("inverse", inverse_scores(scores))
-        whole = Masks({name: torch.ones_like(s, dtype=torch.bool) for name, s in scores.items()})
-        chosen = [self.enter_masks(whole, DENSE, DENSE, 0.0)]
+        chosen = [self.enter_dense(scores)]
         for amount in amounts:
             chosen += self.enter(ranking, amount)
             chosen += self.enter(RANDOM, amount, at=ranking, draws=n_random)
@@ -260,6 +264,20 @@ def retraining(
             yield cut | dict(judge(pruned))
 
     return play
+
+
+def each_once(play: Play) -> Play:
+    """A play that takes equal masks once, in the order in which they first appear."""
+
+    def play_different(masks: Sequence[Masks]) -> list[Any]:
+        bits = [mask.flat().cpu().numpy().tobytes() for mask in masks]
+        different: dict[bytes, Masks] = {}
+        for key, mask in zip(bits, masks, strict=True):
+            different.setdefault(key, mask)
+        found = dict(zip(different, play(list(different.values())), strict=True))
+        return [found[key] for key in bits]
+
+    return play_different
 
 
 def table(played: Iterable[tuple[Entry, Metrics]]) -> pd.DataFrame:

@@ -12,7 +12,14 @@ from toys import blobs, network
 from causalprune_lib.nets.data import load_dataset
 from causalprune_lib.nets.models import build_model
 from causalprune_lib.nets.training import Training, evaluate
-from causalprune_lib.pruning.contest import RANDOM, UNIFORM, Contest, retraining, table
+from causalprune_lib.pruning.contest import (
+    RANDOM,
+    UNIFORM,
+    Contest,
+    each_once,
+    retraining,
+    table,
+)
 from causalprune_lib.pruning.masks import apply_masks, clone_model, masks_of
 from causalprune_lib.pruning.scores import magnitude_scores, random_scores
 from causalprune_lib.pruning.select import masks_from_scores, random_masks_like
@@ -113,6 +120,22 @@ def test_compare_puts_a_ranking_beside_its_controls():
     assert found[found.ranking == "dense"].kept.tolist() == [40]
     assert set(at_half.kept) == {20}
     assert sorted(found[found.ranking == "random"].draw) == [0, 0, 1, 1, 2, 2]
+
+
+def test_equal_masks_are_played_once_and_the_dense_one_keeps_all():
+    model, seen = network(), []
+
+    def play(masks):
+        seen.extend(masks)
+        return nothing(masks)
+
+    contest = Contest(rankings(model), each_once(play))
+    half = contest.enter("other", 0.5)[0]
+    dense = contest.enter_dense(magnitude_scores(model), at="none")
+    contest.enter("other", 0.5)
+    assert [found["kept"] for _, found in contest.run()] == [20, 40, 20]
+    assert seen == [half.masks, dense.masks]
+    assert (dense.ranking, dense.allocation) == ("dense", "none")
 
 
 def test_a_regression_can_be_contested_and_any_training_and_judge():

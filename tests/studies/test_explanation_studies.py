@@ -63,8 +63,8 @@ def test_networks_are_taken_in_the_epoch_that_reaches_the_benchmark(iris, networ
         n = 35 if math.isnan(epoch) else int(epoch) + 1
         one = networks.select([i])
         alone = train_networks(one, iris.x_train, iris.y_train, epochs=n, **options).networks
-        torch.testing.assert_close(stops["benchmark"].w1[i], alone.w1[0])
-        torch.testing.assert_close(stops["benchmark"].b2[i], alone.b2[0])
+        torch.testing.assert_close(stops["benchmark"].weights[0][i], alone.weights[0][0])
+        torch.testing.assert_close(stops["benchmark"].biases[1][i], alone.biases[1][0])
 
 
 def test_masked_weights_stay_zero_and_another_order_gives_another_network(iris, networks, stops):

@@ -12,7 +12,7 @@ Paper: arXiv:2308.09955.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from time import perf_counter
@@ -27,12 +27,18 @@ from causalprune_lib.evidence.grid import Point
 from causalprune_lib.evidence.statistics import PairedDifference, paired_difference, summarise
 from causalprune_lib.evidence.verdict import Verdict, require_full
 from causalprune_lib.nets.data import Dataset
-from causalprune_lib.pruning.legcnet import LEGCNetDecision
+from causalprune_lib.pruning.contest import DENSE, RANDOM, Contest, Entry, Metrics
 from causalprune_lib.pruning.masks import Masks
+from causalprune_lib.pruning.scores import inverse_scores
 from causalprune_lib.pruning.select import masks_from_scores
-from causalprune_studies.ch05_legcnet.contest import Outcome
+from causalprune_studies.ch05_legcnet.controls import (
+    by_place,
+    half_shifted,
+    means,
+    share_beaten,
+    shares,
+)
 from causalprune_studies.judge import grade
-from causalprune_studies.paper_networks.deep import DeepRun, upper_layers_only
 from causalprune_studies.paper_networks.mnist import (
     MNIST_SETTINGS,
     DenseRecording,
@@ -43,9 +49,6 @@ from causalprune_studies.paper_networks.mnist import (
     train_on_images,
 )
 from causalprune_studies.tables import published
-
-# ---- mnist: LEGCNet on the paper's MNIST network, with its controls, as specs for `run_grid`.
-
 
 Place = tuple[str, str, str]  # variant, reading, mask
 
@@ -77,24 +80,13 @@ class MNISTTrial:
     shares the controls of "as released". Where "as released" prunes nothing, "ranked" alone is
     trained.
 
-    Metrics: `accuracy`, `f1`, `train_accuracy`, `first_accuracy` and `first_f1` (first example of
-    each test batch, as released) in the epoch that reached the paper's benchmark, or else in the
-    last; `epochs` to the benchmark, from 0, NaN where it was never reached, and then `reached` is
-    0; `final_accuracy` and `final_train_accuracy`, those of the last epoch. Of "legcnet": `n_kept`,
-    `n_pruned`, and `beats_accuracy`, `beats_f1`, `beats_epochs`, the share of the random masks that
-    it beats, ties counted half. Of "legcnet" and the placebos: `causal`, the share of the weights
-    called causal, and `untestable`, of those without a test.
+    Metrics: those of `DeepRun.metrics`. Of "legcnet": `n_kept`, `n_pruned`, and `beats_accuracy`,
+    `beats_f1`, `beats_epochs`, the share of the random masks that it beats (see `share_beaten`). Of
+    "legcnet" and the placebos: `causal`, the share of the weights called causal, and `untestable`,
+    of those without a test.
 
-    Parameters
-    ----------
-    dataset : str
-        A key of `MNIST_SETTINGS`.
-    images : int, optional
-        In place of the settings' 42,000.
-    n_random : int
-        Random masks per reading.
-    on, profile : str
-        Device, and the size class that rows are filed under.
+    `images` takes the place of the settings' 42,000, `n_random` is the number of random masks for
+    each reading, `on` the device, and `profile` the size class that rows are filed under.
     """
 
     dataset: str = "mnist"
@@ -116,137 +108,111 @@ class MNISTTrial:
         check_int("n_random", self.n_random)
         settings, where = self.settings, (self.dataset, self.images, self.on)
         own, other = _recording(*where, seed), _recording(*where, seed + 1)
-        started = perf_counter()
-        masks = _Masks(own, other, n_random=self.n_random, seed=seed)
+
+        def play(masks: Sequence[Masks]) -> list[Metrics]:
+            networks = own.initial.repeat(len(masks))
+            how = {"seed": seed, "masks": masks, "benchmark": settings.benchmark}
+            return train_on_images(networks, settings, _data(*where), **how).outcomes()
+
+        started, generator = perf_counter(), own_stream(seed, "random masks")
+        contest, layout = Contest({}, play, nan="keep"), own.initial.layout
+        dense = contest.enter_dense(layout.unflatten(torch.zeros(layout.size)))
+        places: dict[Place, list[Entry]] = {("none", "none", DENSE): [dense]}
+        facts: dict[Place, dict[str, float]] = {}
         for variant in settings.readings:
-            masks.read(variant)
+            n = len(contest.entries)
+            said = self._enter(contest, variant, own, other, generator)
+            found = by_place(contest.entries[n:])
+            places |= {(variant, *at): entries for at, entries in found.items()}
+            facts |= {(variant, *at): known for at, known in said.items()}
         seconds = own.seconds | {"decisions": perf_counter() - started}
-        masks.facts["none", "none", "dense"] = {f"seconds_{k}": v for k, v in seconds.items()}
-        data = _data(*where)
-        run = train_on_images(
-            own.initial.repeat(len(masks.keep)),
-            settings,
-            data,
-            seed=seed,
-            masks=torch.stack(masks.keep),
-            benchmark=settings.benchmark,
-        )
-        yield from masks.points(run)
-
-
-class _Masks:
-    """The masks of one cell, in the order of training, and what is known of each."""
-
-    def __init__(
-        self, own: DenseRecording, other: DenseRecording, *, n_random: int, seed: int
-    ) -> None:
-        self.own, self.other, self.n_random = own, other, n_random
-        self.layout = own.initial.layout
-        self.generator = own_stream(seed, "random masks")
-        self.keep = [torch.ones(self.layout.size, dtype=torch.bool)]
-        self.of: list[Place] = [("none", "none", "dense")]
-        self.facts: dict[Place, dict[str, float]] = {}
-
-    def read(self, variant: str) -> None:
-        """All masks of FT or PT."""
-        decisions = {rule: self.own.decide(variant, rule=rule) for rule in RULES}
-        released, corrected = decisions["as_released"], decisions["corrected"]
-        scores, size = released.scores, self.own.weights[variant].abs().cpu()
-        amount = min(self.own.settings.amounts[variant], int((~scores.isnan()).sum()))
-        ranked = self._lowest(scores, amount)
-        like = released.keep if released.n_pruned else ranked
-        if amount:
-            self._add_with_controls((variant, "ranked"), ranked, scores, size)
-        if released.n_pruned:
-            self._add_with_controls((variant, "as released"), like, scores, size)
-            upper = upper_layers_only(released.keep, self.own.initial)
-            self._add_with_random((variant, "upper layers"), upper)
-            self._add_with_random((variant, "corrected"), corrected.keep)
-            ranking = self._lowest_like(corrected.scores, like)
-            self._add((variant, "corrected ranking", "legcnet"), ranking)
-        for rule, decision in decisions.items():
-            reading = rule.replace("_", " ")
-            said = (decision, *self._placebos(variant, rule))
-            names = ("legcnet", "another seed", "shuffled", "half-shifted")
-            for mask, decided in zip(names, said, strict=True):
-                place = variant, reading, mask
-                if rule == "as_released" and mask != "legcnet" and released.n_pruned:
-                    self._add(place, self._lowest_like(decided.scores, like))
-                self.facts.setdefault(place, {}).update(_facts(decided, mask))
-
-    def _placebos(self, variant: str, rule: str) -> Iterator[LEGCNetDecision]:
-        own = self.own.exponents[variant]
-        order = torch.rand(own.shape, generator=self.generator).argsort(0)
-        series = (
-            self.other.exponents[variant],
-            own.gather(0, order),
-            own.roll(len(own) // 2, 0),
-        )
-        for exponents in series:
-            yield self.own.decide(variant, rule=rule, exponents=exponents)
-
-    def _add(self, place: Place, keep: torch.Tensor) -> None:
-        self.keep.append(keep.cpu())
-        self.of.append(place)
-
-    def _add_with_random(self, where: tuple[str, str], keep: torch.Tensor) -> None:
-        self._add((*where, "legcnet"), keep)
-        for _ in range(self.n_random):
-            drawn = torch.rand(self.layout.size, generator=self.generator)
-            self._add((*where, "random"), self._lowest_like(drawn, keep))
-
-    def _add_with_controls(
-        self, where: tuple[str, str], keep: torch.Tensor, scores: torch.Tensor, size: torch.Tensor
-    ) -> None:
-        self._add_with_random(where, keep)
-        self._add((*where, "magnitude"), self._lowest_like(size, keep))
-        self._add((*where, "inverse"), self._lowest_like(-scores, keep))
-        self._add((*where, "magnitude, global"), self._lowest(size, int((~keep).sum())))
-
-    def _lowest(self, scores: torch.Tensor, amount: int) -> torch.Tensor:
-        return masks_from_scores(self.layout.unflatten(scores.cpu()), amount, nan="keep").flat()
-
-    def _lowest_like(self, scores: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        """Prune the lowest scores, as many in each layer as `keep` does; NaN goes last."""
-        like = Masks.from_flat(self.layout, keep.cpu())
-        named = self.layout.unflatten(scores.cpu())
-        return masks_from_scores(named, scope="like", like=like, nan="keep").flat()
-
-    def points(self, run: DeepRun) -> Iterator[Point]:
-        outcome = _outcome(run)
-        places: dict[Place, list[int]] = {}
-        for i, place in enumerate(self.of):
-            places.setdefault(place, []).append(i)
-        for place in places | self.facts:  # each once, in order
+        facts["none", "none", DENSE] = {f"seconds_{k}": v for k, v in seconds.items()}
+        outcome = dict(contest.run())
+        for place in places | facts:  # each once, in order; some were not trained
             variant, reading, mask = place
-            metrics = outcome.take(places[place]) if place in places else {}
+            metrics = means(places[place], outcome) if place in places else {}
             if mask == "legcnet" and metrics:
+                [entry] = places[place]
                 base = "as released" if reading == "corrected ranking" else reading
-                randoms, row = places[variant, base, "random"], places[place][0]
-                metrics |= _counts(self.keep[row]) | outcome.beats(row, randoms, free=True)
-            metrics |= self.facts.get(place, {})
+                randoms = [outcome[entry] for entry in places[variant, base, RANDOM]]
+                beaten = share_beaten(outcome[entry], randoms)
+                metrics |= _counts(entry.masks) | {f"beats_{k}": v for k, v in beaten.items()}
+            metrics |= facts.get(place, {})
             yield Point(metrics, variant=variant, reading=reading, mask=mask)
 
+    def _enter(
+        self,
+        contest: Contest,
+        variant: str,
+        own: DenseRecording,
+        other: DenseRecording,
+        generator: torch.Generator,
+    ) -> dict[tuple[str, str], dict[str, float]]:
+        """Enter all masks of FT or PT; what is known of them, by reading and mask."""
+        layout = own.initial.layout
 
-def _outcome(run: DeepRun) -> Outcome:
-    """The metrics (B,) of a run: those of the other tables, and those that only images have."""
-    outcome, reached = Outcome(run), ~run.epochs_to_benchmark.isnan()
-    for name in ("train_accuracy", "first_accuracy", "first_f1"):
-        last = getattr(run, name)[:, -1]
-        outcome.metrics[name] = torch.where(reached, run.at_benchmark(name), last).cpu()
-    outcome.metrics["final_train_accuracy"] = run.train_accuracy[:, -1].cpu()
-    return outcome
+        def enter(reading: str, masks: Masks, *, controls: bool) -> None:
+            contest.enter_masks(masks, "legcnet", reading, masks.amount)
+            for draw in range(self.n_random):
+                drawn = layout.unflatten(torch.rand(layout.size, generator=generator))
+                like = masks_from_scores(drawn, scope="like", like=masks)
+                contest.enter_masks(like, RANDOM, reading, masks.amount, draw=draw)
+            if controls:
+                contest.enter("magnitude", masks.amount, at=reading, like=masks)
+                contest.enter("inverse", masks.amount, at=reading, like=masks)
+                whole = contest.allocation("magnitude", masks.n - masks.n_kept)
+                contest.enter_masks(whole, "magnitude, global", reading, masks.amount)
+
+        read = {rule: own.decide(variant, rule=rule) for rule in RULES}
+        released, corrected = read["as_released"], read["corrected"]
+        for ranking, scores in {
+            "legcnet": released.scores_,
+            "corrected": corrected.scores_,
+            "inverse": inverse_scores(released.scores_),
+            "magnitude": layout.unflatten(own.weights[variant].abs().cpu()),
+        }.items():
+            contest.rank(ranking, scores)
+        n_scored = int((~released.decision_.scores.isnan()).sum())
+        amount = min(own.settings.amounts[variant], n_scored)
+        if amount:
+            enter("ranked", contest.allocation("legcnet", amount), controls=True)
+        like, prunes = released.masks_, released.decision_.n_pruned > 0
+        if prunes:
+            enter("as released", like, controls=True)
+            first = layout.names[0]  # kept whole, as in the released notebook
+            upper = Masks({**like, first: torch.ones_like(like[first])})
+            enter("upper layers", upper, controls=False)
+            enter("corrected", corrected.masks_, controls=False)
+            ranking = contest.cut("corrected", like=like)
+            contest.enter_masks(ranking, "legcnet", "corrected ranking", like.amount)
+        facts = {}
+        for rule, said in read.items():
+            reading = rule.replace("_", " ")
+            facts[reading, "legcnet"] = shares(said.decision_) | _counts(said.masks_)
+            for mask, exponents in _placebos(own, other, variant, generator).items():
+                placebo = own.decide(variant, rule=rule, exponents=exponents)
+                facts[reading, mask] = shares(placebo.decision_)
+                if rule == "as_released" and prunes:
+                    contest.rank(mask, placebo.scores_)
+                    contest.enter(mask, like.amount, at=reading, like=like)
+        return facts
 
 
-def _facts(decision: LEGCNetDecision, mask: str) -> dict[str, float]:
-    n = len(decision.keep)
-    facts = {"causal": int(decision.causal.sum()) / n, "untestable": decision.n_missing / n}
-    return facts | (_counts(decision.keep) if mask == "legcnet" else {})
+def _placebos(
+    own: DenseRecording, other: DenseRecording, variant: str, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """Exponents (W, P) that cannot cause the error."""
+    exponents = own.exponents[variant]
+    order = torch.rand(exponents.shape, generator=generator).argsort(0)
+    return {
+        "another seed": other.exponents[variant],
+        "shuffled": exponents.gather(0, order),
+        "half-shifted": half_shifted(exponents),
+    }
 
 
-def _counts(keep: torch.Tensor) -> dict[str, float]:
-    n_kept = int(keep.sum())
-    return {"n_kept": n_kept, "n_pruned": len(keep) - n_kept}
+def _counts(masks: Masks) -> dict[str, float]:
+    return {"n_kept": masks.n_kept, "n_pruned": masks.n - masks.n_kept}
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,8 @@
-"""The further studies of the chapter "LEGCNet": settings, placebos, scaling and twins.
+"""LEGCNet with something changed: its settings, the exponents, the data, or twins in their place.
 
-Their rows are in measured/legcnet-ablation.csv. The seed is one of ten published trials, from 0.
+`LEGCNetAblation` changes one setting at a time, `LEGCNetPlacebos` takes other exponents,
+`LEGCNetScaled` other features, `LEGCNetTwins` the exponents that the paper describes. Their rows
+are in measured/legcnet-ablation. The seed is one of ten published trials, from 0.
 
 Paper: arXiv:2308.09955.
 """
@@ -8,50 +10,47 @@ Paper: arXiv:2308.09955.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 
 import torch
 
-from causalprune_lib._validation import check_choice
-from causalprune_lib.causality.decisions import causal_decision
+from causalprune_lib.causality.decisions import CausalDecision, causal_decision
 from causalprune_lib.causality.granger import granger_test
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.data import Dataset
+from causalprune_lib.pruning.contest import DENSE, RANDOM, Contest, Entry, Metrics, each_once
 from causalprune_lib.pruning.legcnet import legcnet_decision
-from causalprune_lib.pruning.windows import DECIMALS, Windows, cut_windows, windowed_exponents
-from causalprune_studies.ch05_legcnet.contest import (
-    TRIALS,
-    Contest,
-    all_networks,
-    check_trial,
-    lowest_at_counts,
-    published_reading,
-    study_data,
+from causalprune_lib.pruning.masks import Masks, jaccard
+from causalprune_lib.pruning.windows import cut_windows, windowed_exponents
+from causalprune_studies.ch05_legcnet.controls import (
+    beats,
+    enter_random,
+    half_shifted,
+    means,
+    placebo_series,
+    shares,
+    side_by_side,
+    size_and_inverse,
 )
-from causalprune_studies.ch05_legcnet.study import DATASETS, published_amount
+from causalprune_studies.ch05_legcnet.study import DATASETS, decided_or_ranked, start_of
 from causalprune_studies.paper_networks.settings import (
-    LEGCNET_SETTINGS,
     MaskReading,
     legcnet_settings,
+    published_reading,
 )
 from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks
 from causalprune_studies.paper_networks.training import (
-    NetworksRun,
+    TableRun,
+    legcnet_data,
     read_trials,
     train_as_released,
-    train_networks,
 )
-from causalprune_studies.paper_networks.twins import (
-    TwinSeries,
-    growth_exponents,
-    twin_exponents,
-    twin_series,
-)
+from causalprune_studies.paper_networks.twins import TwinSeries, growth_exponents, twin_series
 
-# ---- ablation: LEGCNet with other settings: windows, overlap, lags, test, error and orientation,
-
-
+RULES = {"as released": ("as_released", "test"), "corrected": ("corrected", "train")}
+METRICS = ("accuracy", "epochs", "reached")
 ORIENTATIONS = ("prune non-causal", "prune causal")
 
 
@@ -59,27 +58,16 @@ ORIENTATIONS = ("prune non-causal", "prune causal")
 class Setting:
     """How a mask is read off a recording.
 
-    Attributes
-    ----------
-    window : float
-        Window length, in windows of the table's own.
-    overlap : float
-        Share of a window that the next one holds too.
-    lag : {"all", "5", "10", "one"}
-        Lags tested: 1 to the table's own largest, 1 to 5, 1 to 10, or the one that BIC chooses.
-    rule : {"as released", "corrected"}
-        "as released": the smallest p-value over the lags, of the chi2 form, rounded to four digits,
-        below 0.05; a failed test counts as causal. "corrected": the F test, Bonferroni over the
-        lags, false discovery rate over the weights.
-    error_on : {"test", "train"}
-        On which examples the error rate is taken.
+    Rule "as released": the smallest p-value over the lags, of the chi2 form, rounded to four
+    digits, below 0.05; a failed test counts as causal. "corrected": the F test, Bonferroni over the
+    lags, false discovery rate over the weights.
     """
 
-    window: float = 1.0
-    overlap: float = 0.1
-    lag: str = "all"
+    window: float = 1.0  # its length, in windows of the table's own
+    overlap: float = 0.1  # share of a window that the next one holds too
+    lag: str = "all"  # lags tested: 1 to the table's largest; to "5", "10"; "one", chosen by BIC
     rule: str = "as released"
-    error_on: str = "test"
+    error_on: str = "test"  # or "train": the examples on which the error rate is taken
 
     @property
     def cut(self) -> tuple[float, float]:
@@ -93,8 +81,6 @@ class Setting:
 
 
 BASES = {"as released": Setting(), "corrected": Setting(lag="one", rule="corrected")}
-
-
 CHANGES = {
     "window": (0.5, 2.0),
     "overlap": (0.0, 0.5),
@@ -124,22 +110,12 @@ class LEGCNetAblation:
     ("prune non-causal", "prune causal"); `mask` ("legcnet", "random": the mean over `n_random`
     masks with the same counts per layer).
 
-    Metrics of both masks: `accuracy` on the test set in the epoch that reached the paper's
-    benchmark, or else in the last. Of "legcnet": `epochs` to the benchmark (NaN where never
-    reached), `reached`, 1 or 0, `n_pruned`, `beats_accuracy` and `beats_epochs` (share of the
-    random masks that it beats, ties counted half; NaN where the counts leave no choice). Of
-    "legcnet" with "prune non-causal": `causal` and `untestable`, shares of the weights; `jaccard`,
-    the weights that it and the base setting of its rule prune both, over those that either does;
-    and `jaccard_chance`, the same of random masks as small as its own, in place of its own.
-
-    Parameters
-    ----------
-    dataset : str
-        A key of `LEGCNET_SETTINGS`.
-    n_random : int
-        Random masks for each pair of counts.
-    on, profile : str
-        Device, and the size class that rows are filed under.
+    Metrics of both masks: `accuracy` as in `NetworksRun.metrics`. Of "legcnet": `epochs` and
+    `reached` too, `n_pruned`, `beats_accuracy` and `beats_epochs` (share of the random masks that
+    it beats; NaN where the counts leave no choice). Of "legcnet" with "prune non-causal": `causal`
+    and `untestable`, shares of the weights; `jaccard`, the weights that it and the base setting of
+    its rule prune both, over those that either does; and `jaccard_chance`, the same of random masks
+    as small as its own, in place of its own.
     """
 
     dataset: str = "cancer"
@@ -149,41 +125,34 @@ class LEGCNetAblation:
 
     def run(self, seed: int) -> Iterator[Point]:
         """Record once, read every mask, train them all."""
-        check_choice("dataset", self.dataset, LEGCNET_SETTINGS)
-        trial = check_trial(seed)
-        data = study_data(self.dataset, device=self.on)
-        network = all_networks(self.dataset, device=self.on).select([trial])
+        trial, networks, data = start_of(self.dataset, seed, device=self.on)
+        network, reading = networks.select([0]), published_reading(self.dataset)
         wanted = [setting for rule in BASES for setting in settings_of(rule)]
-        reading = published_reading(self.dataset)
         series = record_series(self.dataset, network, data, reading, {s.cut for s in wanted})
-        contest = Contest(self.dataset, n_random=self.n_random, seed=trial)
-        said = {s: decide(*series[s.cut], setting=s, max_lag=reading.max_lag) for s in wanted}
-        entries = {
-            (setting, orientation): contest.enter(keep)
-            for setting, (causal, missing) in said.items()
-            for orientation, keep in zip(
-                ORIENTATIONS, (causal | missing, ~causal | missing), strict=True
-            )
-        }
-        contest.train(network, data)
-        for (setting, orientation), entry in entries.items():
-            own = contest.result(entry)
-            del own["final_accuracy"]
+        contest = contest_of(self.dataset, network, data)
+        said, entered = {}, {}
+        for setting in wanted:
+            found = decide(*series[setting.cut], setting, max_lag=reading.max_lag)
+            said[setting] = shares(found)
+            spared = found.causal | found.missing, ~found.causal | found.missing
+            for orientation, keep in zip(ORIENTATIONS, spared, strict=True):
+                masks = Masks.from_flat(network.layout, keep)
+                beside = enter_beside_random(contest, masks, n=self.n_random, trial=trial)
+                entered[setting, orientation] = beside
+        outcome = dict(contest.run())
+        for (setting, orientation), (own, randoms) in entered.items():
+            result = compared(own, randoms, outcome)
             if orientation == ORIENTATIONS[0]:
-                causal, missing = said[setting]
-                own |= {
-                    "causal": causal.double().mean().item(),
-                    "untestable": missing.double().mean().item(),
+                base = entered[setting.base, orientation][0].masks
+                by_chance = [jaccard_pruned(entry.masks, base) for entry in randoms]
+                result |= said[setting] | {
+                    "jaccard": jaccard_pruned(own.masks, base),
+                    "jaccard_chance": sum(by_chance) / len(by_chance),
                 }
-                base = contest.keep[entries[setting.base, orientation].row]
-                own["jaccard"] = jaccard_pruned(contest.keep[entry.row], base)
-                by_chance = [jaccard_pruned(contest.keep[i], base) for i in entry.randoms]
-                own["jaccard_chance"] = sum(by_chance) / len(by_chance)
-            where = {name: getattr(setting, name) for name in Setting.__dataclass_fields__}
-            where["orientation"] = orientation
-            yield Point(own, **where, mask="legcnet")
-            like = contest.random_result(entry)
-            yield Point({"accuracy": like["accuracy"]}, **where, mask="random")
+            where = asdict(setting) | {"orientation": orientation}
+            yield Point(result, **where, mask="legcnet")
+            like = {"accuracy": means(randoms, outcome)["accuracy"]}
+            yield Point(like, **where, mask=RANDOM)
 
 
 Series = tuple[torch.Tensor, dict[str, torch.Tensor]]
@@ -197,9 +166,12 @@ def record_series(
     cuts: set[tuple[float, float]],
 ) -> dict[tuple[float, float], Series]:
     """Train once; for each (window, overlap) the exponents (W, P) and the errors (W,) by name."""
-    n_rows, own = reading.epochs * len(data.x_train) + 1, reading.window
-    windows = {c: cut_windows(n_rows, window=round(own * c[0]), overlap=c[1]) for c in sorted(cuts)}
-    due = sorted({int(end) for cut in windows.values() for end in cut.ends})
+    n_steps, own = reading.epochs * len(data.x_train), reading.window
+    windows = {
+        cut: cut_windows(n_steps + 1, window=round(own * cut[0]), overlap=cut[1])
+        for cut in sorted(cuts)
+    }
+    ends = sorted({end for where in windows.values() for end in where.ends.tolist()})
     run = train_as_released(
         legcnet_settings(dataset),
         network,
@@ -207,75 +179,77 @@ def record_series(
         epochs=reading.epochs,
         test=(data.x_test, data.y_test),
         record=[0],
-        judge_at=due,
+        judge_at=ends,
     )
     wrong = {"test": 1 - run.test_accuracy_at[0].cpu(), "train": 1 - run.train_accuracy_at[0].cpu()}
-    place = {int(step): i for i, step in enumerate(run.judged_at)}
     found = {}
     for cut, where in windows.items():
-        exponent = windowed_exponents(
+        exponents = windowed_exponents(
             run.weights[0],
             window=where.size,
             overlap=cut[1],
             gate=reading.gate,
-            decimals=DECIMALS,
             horizon=reading.horizon,
         ).exponent
         n = reading.n_windows if cut == Setting().cut else None  # as the published masks have it
-        rows = [place[int(end)] for end in where.ends][:n]
-        found[cut] = exponent[:n], {name: error[rows] for name, error in wrong.items()}
+        at = [ends.index(end) for end in where.ends.tolist()[:n]]
+        found[cut] = exponents[:n], {name: error[at] for name, error in wrong.items()}
     return found
 
 
 def decide(
-    exponents: torch.Tensor,
-    errors: dict[str, torch.Tensor],
-    *,
-    setting: Setting,
-    max_lag: int,
-    alpha: float = 0.05,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which weights (P,) are called causal, and for which the test failed."""
-    lags = {"all": max_lag, "5": 5, "10": 10, "one": max_lag}[setting.lag]
+    exponents: torch.Tensor, errors: dict[str, torch.Tensor], setting: Setting, *, max_lag: int
+) -> CausalDecision:
+    """Which weights are called causal, by exponents (W, P) and errors (W,), as a setting says."""
     one, released = setting.lag == "one", setting.rule == "as released"
     result = granger_test(
         errors[setting.error_on],
         exponents,
-        max_lag=lags,
+        max_lag=max_lag if setting.lag in ("all", "one") else int(setting.lag),
         lag="bic" if one else None,
         test="chi2" if released else "f",
     )
     if released and one:  # the one p-value is rounded and read as the released rule does
         p = result.chosen_pvalue.round(decimals=4)
-        return (p < alpha) | p.isnan(), p.isnan()
-    if released:
-        found = causal_decision(result, rule="as_released", alpha=alpha)
-    else:
-        over = "chosen" if one else "bonferroni"
-        found = causal_decision(result, rule="corrected", alpha=alpha, over_lags=over)
-    return found.causal, found.missing
+        missing, alpha = p.isnan(), 0.05
+        return CausalDecision((p < alpha) | missing, p, missing, rule="as_released", alpha=alpha)
+    over = "chosen" if one else "bonferroni"
+    options = {"rule": "as_released"} if released else {"rule": "corrected", "over_lags": over}
+    return causal_decision(result, **options)
 
 
-def jaccard_pruned(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Weights that the masks `a` and `b` (P,) prune both, over those that either does.
-
-    Examples
-    --------
-    >>> keep = torch.tensor([[True, False, False, True], [True, True, False, True]])
-    >>> jaccard_pruned(*keep), jaccard_pruned(*(keep | True))
-    (0.5, nan)
-    """
-    either = int((~(a & b)).sum())
-    return int((~a & ~b).sum()) / either if either else math.nan
+def contest_of(
+    dataset: str, network: SigmoidNetworks, data: Dataset, *, metrics: Sequence[str] = METRICS
+) -> Contest:
+    """A contest of masks of `network` that trains equal masks once."""
+    play = side_by_side(dataset, network, data, metrics=metrics)
+    return Contest({}, each_once(play), nan="keep")
 
 
-# ---- placebos: What makes another network's exponents look causal: the order of the data, or the
+def enter_beside_random(
+    contest: Contest, masks: Masks, *, n: int, trial: int
+) -> tuple[Entry, list[Entry]]:
+    """Enter `n` random masks, the same for equal counts per layer, and then `masks`."""
+    first, second = (int((~keep).sum()) for keep in masks.values())
+    seed = 100_000 * trial + 300 * first + second
+    randoms = enter_random(contest, masks, "legcnet", n, seed=seed)
+    return contest.enter_masks(masks, "legcnet", "legcnet", first + second), randoms
 
 
-ORDERS = ("released", "another", "reshuffled")
+def compared(
+    own: Entry, randoms: Sequence[Entry], outcome: Mapping[Entry, Metrics]
+) -> dict[str, float]:
+    """The outcome of one mask, how many weights it prunes, whom it beats."""
+    n_pruned = own.masks.n - own.masks.n_kept
+    return {**outcome[own], "n_pruned": n_pruned, **beats(own, randoms, outcome)}
 
 
-RULES = {"as released": ("as_released", "test"), "corrected": ("corrected", "train")}
+def jaccard_pruned(a: Masks, b: Masks) -> float:
+    """Weights that both masks prune, over those that either does; NaN where neither prunes any."""
+    return jaccard(a, b, of="pruned") if a.n_kept + b.n_kept < 2 * a.n else math.nan
+
+
+ORDERS = ("released", "another", "reshuffled", "reshuffled again")
 
 
 @dataclass(frozen=True)
@@ -297,13 +271,6 @@ class LEGCNetPlacebos:
 
     Metrics: `causal` and `untestable`, shares of the weights. Windows and lags are those of
     LEGCNet-FT, and the same for all.
-
-    Parameters
-    ----------
-    dataset : str
-        A key of `LEGCNET_SETTINGS`.
-    on, profile : str
-        Device, and the size class that rows are filed under.
     """
 
     dataset: str = "cancer"
@@ -312,72 +279,34 @@ class LEGCNetPlacebos:
 
     def run(self, seed: int) -> Iterator[Point]:
         """Train own and other networks in each order, and test."""
-        check_choice("dataset", self.dataset, LEGCNET_SETTINGS)
-        trial = check_trial(seed)
-        reading, data = published_reading(self.dataset), study_data(self.dataset, device=self.on)
-        pair = all_networks(self.dataset, device=self.on).select([trial, (trial + 1) % TRIALS])
-        windows = cut_windows(reading.epochs * len(data.x_train) + 1, window=reading.window)
+        trial, networks, data = start_of(self.dataset, seed, device=self.on)
+        reading, n = published_reading(self.dataset), len(data.x_train)
+        windows = cut_windows(reading.epochs * n + 1, window=reading.window)
         runs = {}
-        for i, order in enumerate((*ORDERS, "reshuffled again")):
+        for i, order in enumerate(ORDERS):
             draws = torch.Generator().manual_seed(10 * trial + i)
-            rows = order_of(order, len(data.x_train), reading.epochs, draws)
-            runs[order] = train_in_order(
-                self.dataset, pair, data, rows, windows=windows if i in (0, 2) else None
-            )
-        read = {
-            (order, i): exponents_of(run.weights[i], reading)
-            for order, run in runs.items()
-            for i in range(2)
-            if (order, i) not in {("another", 0), ("reshuffled again", 0)}
-        }
+            examples = order_of(order, n, reading.epochs, draws)
+            at = windows.ends.tolist() if order in ("released", "reshuffled") else None
+            runs[order] = train_in_order(self.dataset, networks, data, examples, judge_at=at)
+
+        @cache
+        def exponents(order: str, i: int) -> torch.Tensor:
+            return exponents_of(runs[order].weights[i], reading)
+
         for judged, others in (
             ("released", {"another order": "another", "reshuffled": "reshuffled"}),
             ("reshuffled", {"reshuffled": "reshuffled again"}),
         ):
-            run, n = runs[judged], len(read[judged, 0])
-            series = placebo_series(read[judged, 0], generator=torch.Generator().manual_seed(trial))
-            series["other, same order"] = read[judged, 1]
-            series["other, half-shifted"] = half_shifted(read[judged, 1])
-            for name, order in others.items():
-                series[f"other, {name}"] = read[order, 1]
+            own, other = exponents(judged, 0), exponents(judged, 1)
+            series = placebo_series(own, generator=torch.Generator().manual_seed(trial))
+            series["other, same order"] = other
+            series["other, half-shifted"] = half_shifted(other)
+            series |= {f"other, {name}": exponents(order, 1) for name, order in others.items()}
             for name, (rule, on) in RULES.items():
-                error = 1 - getattr(run, f"{on}_accuracy_at")[0, :n].cpu()
-                for whose, exponents in series.items():
-                    said = legcnet_decision(exponents, error, rule=rule, max_lag=reading.max_lag)
-                    yield Point(
-                        {
-                            "causal": said.causal.double().mean().item(),
-                            "untestable": said.missing.double().mean().item(),
-                        },
-                        judged=judged,
-                        exponents=whose,
-                        rule=name,
-                    )
-
-
-def placebo_series(
-    exponents: torch.Tensor, *, generator: torch.Generator
-) -> dict[str, torch.Tensor]:
-    """A network's own exponents (W, P), and three stand-ins that need no other network."""
-    order = torch.rand(exponents.shape, generator=generator).argsort(0)
-    noise = torch.randn(exponents.shape, generator=generator, dtype=exponents.dtype)
-    return {
-        "own": exponents,
-        "own, half-shifted": half_shifted(exponents),
-        "own, shuffled": exponents.gather(0, order),
-        "noise": noise,
-    }
-
-
-def half_shifted(exponents: torch.Tensor) -> torch.Tensor:
-    """The series (W, P) rolled by half their length, all by the same number of windows.
-
-    Examples
-    --------
-    >>> half_shifted(torch.arange(5)[:, None])[:, 0]
-    tensor([3, 4, 0, 1, 2])
-    """
-    return exponents.roll(len(exponents) // 2, dims=0)
+                error = 1 - getattr(runs[judged], f"{on}_accuracy_at")[0, : len(own)].cpu()
+                for whose, tested in series.items():
+                    said = legcnet_decision(tested, error, rule=rule, max_lag=reading.max_lag)
+                    yield Point(shares(said), judged=judged, exponents=whose, rule=name)
 
 
 def order_of(order: str, n: int, epochs: int, generator: torch.Generator) -> torch.Tensor:
@@ -393,26 +322,23 @@ def train_in_order(
     dataset: str,
     networks: SigmoidNetworks,
     data: Dataset,
-    rows: torch.Tensor,
+    examples: torch.Tensor,
     *,
-    windows: Windows | None,
-) -> NetworksRun:
-    """Train on the examples `rows` (T,), one after the other, and record all networks.
+    judge_at: Sequence[int] | None,
+) -> TableRun:
+    """Train on the `examples` (T,), one after the other, and record all networks.
 
-    The accuracies are taken at the ends of the windows; that on the training set over all of
-    `rows`, where every example stands once per epoch.
+    The accuracy on the training set is that on `examples`, where each stands once per epoch.
     """
-    settings, rows = legcnet_settings(dataset), rows.to(data.x_train.device)
-    return train_networks(
+    examples = examples.to(data.x_train.device)
+    return train_as_released(
+        legcnet_settings(dataset),
         networks,
-        data.x_train[rows],
-        data.y_train[rows],
-        lr=settings.lr,
-        label_size=settings.label_size,
+        replace(data, x_train=data.x_train[examples], y_train=data.y_train[examples]),
         epochs=1,
         test=(data.x_test, data.y_test),
         record=range(len(networks)),
-        judge_at=None if windows is None else windows.ends.tolist(),
+        judge_at=judge_at,
     )
 
 
@@ -422,12 +348,6 @@ def exponents_of(weights: torch.Tensor, reading: MaskReading) -> torch.Tensor:
         weights, window=reading.window, gate=reading.gate, horizon=reading.horizon
     )
     return found.exponent[: reading.n_windows]
-
-
-# ---- scaled: LEGCNet on data that are scaled properly: each feature by the training set's mean a
-
-
-SCALINGS = ("as released", "standard")
 
 
 @dataclass(frozen=True)
@@ -444,21 +364,10 @@ class LEGCNetScaled:
 
     All but "dense" prune as many weights in every layer as "legcnet".
 
-    Metrics: `accuracy` on the test set in the epoch that reached the paper's benchmark, or else in
-    the last; `final_accuracy` in the last; `epochs` to the benchmark, NaN where never reached;
-    `reached`, 1 or 0. Of masks but "random" and "dense": `n_pruned`, `beats_accuracy`,
-    `beats_epochs`. Of "legcnet": `empty`, and `causal`, the share of the weights called causal, by
-    its own exponents; of the mask "another trial" only `causal`, by another trial's.
-
-    Parameters
-    ----------
-    dataset : str
-        A key of `LEGCNET_SETTINGS`.
-    variant : {"FT", "PT"}
-    n_random : int
-        Random masks.
-    on, profile : str
-        Device, and the size class that rows are filed under.
+    Metrics: those of `NetworksRun.metrics` but F1. Of masks but "random" and "dense": `n_pruned`,
+    `beats_accuracy`, `beats_epochs`. Of "legcnet": `empty`, and `causal`, the share of the weights
+    called causal, by its own exponents; of the mask "another trial" only `causal`, by another
+    trial's.
     """
 
     dataset: str = "cancer"
@@ -469,55 +378,36 @@ class LEGCNetScaled:
 
     def run(self, seed: int) -> Iterator[Point]:
         """Read the masks on standardised data, train them with their controls."""
-        check_choice("dataset", self.dataset, LEGCNET_SETTINGS)
-        trial = check_trial(seed)
-        settings = legcnet_settings(self.dataset)
-        reading = published_reading(self.dataset, variant=self.variant)
-        data = study_data(self.dataset, "standard", self.on)
-        pair = all_networks(self.dataset, device=self.on).select([trial, (trial + 1) % TRIALS])
-        how = {"variant": self.variant, "reading": reading, "networks": pair, "data": data}
+        cell = start_of(self.dataset, seed, device=self.on, preprocessing="standard")
+        trial, networks, data = cell
+        how = {"variant": self.variant, "networks": networks, "data": data}
         own, other = read_trials(self.dataset, rule="as_released", error="test", **how)
-        corrected = read_trials(self.dataset, rule="corrected", error="train", **how)[0].decision_
-        keep, scores = own.decision_.keep.cpu(), own.decision_.scores
-        empty = bool(keep.all())
-        if empty:
-            amount = published_amount(self.dataset, variant=self.variant)
-            keep = torch.ones_like(keep)
-            keep[scores.nan_to_num(nan=torch.inf).argsort(stable=True)[:amount]] = False
-        trained = train_as_released(settings, pair.select([0]), data, epochs=reading.epochs)
-        contest = Contest(self.dataset, n_random=self.n_random, seed=trial)
-        ranked = {
-            "corrected ranking": corrected.scores,
-            "magnitude": trained.networks.flat()[0].abs(),
-            "inverse": -scores,
-        }
-        entries = {"legcnet": contest.enter(keep)}
-        for mask, by in ranked.items():
-            entries[mask] = contest.enter(lowest_at_counts(by, keep, split=contest.split))
-        dense = contest.enter(torch.ones_like(keep))
-        contest.train(pair.select([0]), data)
-        standard = {"scaling": "standard"}
-        for mask, entry in entries.items():
-            result = contest.result(entry)
-            if mask == "legcnet":
-                result |= {"empty": float(empty), "causal": _share(own.decision_.causal)}
-            yield Point(result, **standard, mask=mask)
-        yield Point(contest.random_result(entries["legcnet"]), **standard, mask="random")
-        yield Point(contest.random_result(dense), **standard, mask="dense")
-        theirs = other.exponents_[: len(own.error_)]
-        said = legcnet_decision(theirs, own.error_, rule="as_released", max_lag=reading.max_lag)
-        yield Point({"causal": _share(said.causal)}, **standard, mask="another trial")
-        released = Contest(self.dataset, n_random=1, seed=trial)
-        dense = released.enter(torch.ones_like(keep))
-        released.train(pair.select([0]), study_data(self.dataset, device=self.on))
-        yield Point(released.random_result(dense), scaling="as released", mask="dense")
-
-
-def _share(causal: torch.Tensor) -> float:
-    return causal.double().mean().item()
-
-
-# ---- twins: LEGCNet as described: the exponents of twins, tested, and their masks trained.
+        corrected = read_trials(self.dataset, rule="corrected", error="train", **how)[0]
+        like = decided_or_ranked(own, self.dataset, self.variant)
+        network, metrics = networks.select([0]), (*METRICS, "final_accuracy")
+        contest = contest_of(self.dataset, network, data, metrics=metrics)
+        first, randoms = enter_beside_random(contest, like, n=self.n_random, trial=trial)
+        entries = [first]
+        rankings = {"corrected ranking": corrected.scores_} | size_and_inverse(own)
+        for ranking, scores in rankings.items():
+            contest.rank(ranking, scores)
+            entries += contest.enter(ranking, like.amount, at="legcnet", like=like)
+        dense = contest.enter_dense(like)
+        outcome, standard = dict(contest.run()), {"scaling": "standard"}
+        causal = shares(own.decision_)["causal"]
+        for entry in entries:
+            result = compared(entry, randoms, outcome)
+            if entry is first:
+                result |= {"empty": float(own.masks_.amount == 0), "causal": causal}
+            yield Point(result, **standard, mask=entry.ranking)
+        yield Point(means(randoms, outcome), **standard, mask=RANDOM)
+        same = [dense] * self.n_random  # what random masks of its counts are
+        yield Point(means(same, outcome), **standard, mask=DENSE)
+        said = legcnet_decision(other.exponents_, own.error_, max_lag=own.max_lag)
+        yield Point({"causal": shares(said)["causal"]}, **standard, mask="another trial")
+        released = legcnet_data(self.dataset, device=self.on)
+        play = side_by_side(self.dataset, network, released, metrics=metrics)
+        yield Point(play([dense.masks])[0], scaling="as released", mask=DENSE)
 
 
 ROUTES = ("raw", "own twin", "first twin", "growth")
@@ -545,16 +435,7 @@ class LEGCNetTwins:
     over the twins of ln(last distance / first distance) / T, and the share of the twins that ended
     further apart than they began; `ratio`, the median of last distance / first distance.
 
-    Parameters
-    ----------
-    dataset : str
-        A key of `LEGCNET_SETTINGS`.
-    delta : float
-        How far a weight is moved.
-    n_random : int
-        Random masks for each pair of counts.
-    on, profile : str
-        Device, and the size class that rows are filed under.
+    `delta` is how far a weight is moved.
     """
 
     dataset: str = "cancer"
@@ -565,67 +446,57 @@ class LEGCNetTwins:
 
     def run(self, seed: int) -> Iterator[Point]:
         """Run the twins, read the masks of each route, train them."""
-        check_choice("dataset", self.dataset, LEGCNET_SETTINGS)
-        trial = check_trial(seed)
-        reading, data = published_reading(self.dataset), study_data(self.dataset, device=self.on)
-        pair = all_networks(self.dataset, device=self.on).select([trial, (trial + 1) % TRIALS])
-        twins, read = [], []
-        for i in range(2):
-            twins.append(self.twins(pair.select([i]), data, reading))
-            read.append(routes(twins[i], reading))
-        errors = errors_of(self.dataset, pair.select([0]), data, reading)
-        contest = Contest(self.dataset, n_random=self.n_random, seed=trial)
-        said, entries = {}, {}
+        trial, networks, data = start_of(self.dataset, seed, device=self.on)
+        network, reading = networks.select([0]), published_reading(self.dataset)
+        twins = [self.twins(networks.select([i]), data, reading) for i in range(2)]
+        read = [routes(series, reading) for series in twins]
+        errors = errors_of(self.dataset, network, data, reading)
+        contest = contest_of(self.dataset, network, data)
+        said, entered = {}, {}
         for route in ROUTES:
             for name, (rule, on) in RULES.items():
-                for i, mask in enumerate(("legcnet", "another trial")):
-                    said[route, name, mask] = legcnet_decision(
-                        read[i][route], errors[on], rule=rule, max_lag=reading.max_lag
-                    )
-                entries[route, name] = contest.enter(said[route, name, "legcnet"].keep)
-        contest.train(pair.select([0]), data)
-        for (route, name), entry in entries.items():
-            where = {"route": route, "rule": name}
-            own = said[route, name, "legcnet"]
-            result = contest.result(entry)
-            del result["final_accuracy"]
-            result |= {
-                "causal": own.causal.double().mean().item(),
-                "untestable": own.missing.double().mean().item(),
-                "jaccard_raw": jaccard_pruned(own.keep, said["raw", name, "legcnet"].keep),
-            }
+                said[route, name] = [
+                    legcnet_decision(r[route], errors[on], rule=rule, max_lag=reading.max_lag)
+                    for r in read
+                ]
+                masks = Masks.from_flat(network.layout, said[route, name][0].keep)
+                beside = enter_beside_random(contest, masks, n=self.n_random, trial=trial)
+                entered[route, name] = beside
+        outcome = dict(contest.run())
+        for (route, name), (own, randoms) in entered.items():
+            where, (ours, theirs) = {"route": route, "rule": name}, said[route, name]
+            result = compared(own, randoms, outcome)
+            raw = entered["raw", name][0].masks
+            result |= shares(ours) | {"jaccard_raw": jaccard_pruned(own.masks, raw)}
             yield Point(result, **where, mask="legcnet")
-            like = contest.random_result(entry)
-            yield Point({"accuracy": like["accuracy"]}, **where, mask="random")
-            other = said[route, name, "another trial"].causal
-            yield Point({"causal": other.double().mean().item()}, **where, mask="another trial")
-        yield from _exponents(read[0], twins[0])
+            like = {"accuracy": means(randoms, outcome)["accuracy"]}
+            yield Point(like, **where, mask=RANDOM)
+            yield Point({"causal": shares(theirs)["causal"]}, **where, mask="another trial")
+        for route, exponents in read[0].items():
+            known = exponents[~exponents.isnan()]
+            yield Point(mean_and_positive(known), route=route, rule="none", mask=DENSE)
+        ratio = (twins[0].distance[-1] / twins[0].distance[0]).median().item()
+        whole = mean_and_positive(twins[0].growth()) | {"ratio": ratio}
+        yield Point(whole, route="whole training", rule="none", mask=DENSE)
 
     def twins(self, network: SigmoidNetworks, data: Dataset, reading: MaskReading) -> TwinSeries:
         """The twins of one network."""
         settings = legcnet_settings(self.dataset)
-        return twin_series(
-            network,
-            data.x_train,
-            data.y_train,
-            lr=settings.lr,
-            label_size=settings.label_size,
-            epochs=reading.epochs,
-            delta=self.delta,
-        )
+        how = {"lr": settings.lr, "label_size": settings.label_size, "epochs": reading.epochs}
+        return twin_series(network, data.x_train, data.y_train, delta=self.delta, **how)
 
 
 def routes(twins: TwinSeries, reading: MaskReading) -> dict[str, torch.Tensor]:
     """Windowed exponents (W, P) by each of `ROUTES`."""
-    window, n = reading.window, reading.n_windows
-    options = {"window": window, "horizon": reading.horizon}
+    how = {"window": reading.window, "horizon": reading.horizon}
+    plain = {"gate": False, "decimals": None}
     found = {
-        "raw": windowed_exponents(twins.weights, gate=reading.gate, **options),
-        "own twin": twin_exponents(twins.own, **options),
-        "first twin": twin_exponents(twins.first, **options),
-        "growth": growth_exponents(twins.distance, window=window),
+        "raw": windowed_exponents(twins.weights, gate=reading.gate, **how).exponent,
+        "own twin": windowed_exponents(twins.own, **plain, **how).exponent,
+        "first twin": windowed_exponents(twins.first, **plain, **how).exponent,
+        "growth": growth_exponents(twins.distance, window=reading.window),
     }
-    return {route: windowed.exponent[:n] for route, windowed in found.items()}
+    return {route: exponents[: reading.n_windows] for route, exponents in found.items()}
 
 
 def errors_of(
@@ -645,31 +516,12 @@ def errors_of(
     return {on: 1 - accuracy[0, : reading.n_windows].cpu() for on, accuracy in at.items()}
 
 
-def _exponents(read: dict[str, torch.Tensor], twins: TwinSeries) -> Iterator[Point]:
-    for route, exponents in read.items():
-        known = exponents[~exponents.isnan()]
-        yield Point(
-            {"exponent": known.mean().item(), "positive": (known > 0).double().mean().item()},
-            route=route,
-            rule="none",
-            mask="dense",
-        )
-    growth = twins.growth()
-    whole = {
-        "exponent": growth.mean().item(),
-        "positive": (growth > 0).double().mean().item(),
-        "ratio": (twins.distance[-1] / twins.distance[0]).median().item(),
-    }
-    yield Point(whole, route="whole training", rule="none", mask="dense")
+def mean_and_positive(values: torch.Tensor) -> dict[str, float]:
+    """Mean exponent, and the share above zero."""
+    return {"exponent": values.mean().item(), "positive": (values > 0).double().mean().item()}
 
 
-# ---- further: The further studies of the chapter "LEGCNet": settings, placebos, scaling and twin
-
-
-FurtherStudy = LEGCNetAblation | LEGCNetPlacebos | LEGCNetScaled | LEGCNetTwins
-
-
-FURTHER_STUDIES: dict[str, tuple[FurtherStudy, ...]] = {
+ABLATION_STUDIES = {
     "quick": (
         LEGCNetAblation("iris_csv", n_random=2),
         LEGCNetPlacebos("iris_csv"),
@@ -677,9 +529,9 @@ FURTHER_STUDIES: dict[str, tuple[FurtherStudy, ...]] = {
         LEGCNetTwins("iris_csv", n_random=2),
     ),
     "full": tuple(
-        study
+        spec
         for dataset in DATASETS
-        for study in (
+        for spec in (
             LEGCNetAblation(dataset, profile="full"),
             LEGCNetPlacebos(dataset, profile="full"),
             LEGCNetScaled(dataset, "FT", profile="full"),

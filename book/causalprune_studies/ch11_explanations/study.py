@@ -24,20 +24,21 @@ from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.training import evaluate
 from causalprune_lib.pruning.legcnet import LEGCNetDecision
-from causalprune_studies.ch05_legcnet.contest import (
-    TRIALS,
-    all_networks,
-    check_trial,
-    lowest_at_counts,
-    published_reading,
-    study_data,
-)
-from causalprune_studies.ch05_legcnet.study import published_amount
+from causalprune_lib.pruning.masks import Masks
+from causalprune_lib.pruning.select import masks_from_scores
+from causalprune_studies.ch05_legcnet.study import check_trial, published_amount
 from causalprune_studies.ch10_spectra.networks import PUBLISHED, JudgedNetworks
 from causalprune_studies.ch11_explanations.shapley import global_importance
+from causalprune_studies.paper_networks.initial import PUBLISHED_TRIALS
+from causalprune_studies.paper_networks.masks import draw_masks_like
 from causalprune_studies.paper_networks.settings import LEGCNetSettings, legcnet_settings
-from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks, random_masks_like
-from causalprune_studies.paper_networks.training import read_trials, train_networks
+from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks
+from causalprune_studies.paper_networks.training import (
+    legcnet_data,
+    legcnet_networks,
+    read_trials,
+    train_networks,
+)
 
 # ---- networks: Networks of the LEGCNet paper's tables, trained to where it saved them, explained
 
@@ -76,17 +77,18 @@ def train_to_stops(
     x, y = data.x_train, data.y_train
     if order is not None:
         x, y = x[order], y[order]
-    fields = ("w1", "b1", "w2", "b2")
-    saved = {name: getattr(networks, name).clone() for name in fields}
+    saved = networks.clone()
     running = torch.ones(len(networks), dtype=torch.bool, device=x.device)
     for _ in range(settings.max_epochs):
         networks = train_networks(
             networks, x, y, lr=settings.lr, label_size=settings.label_size, epochs=1, masks=keep
         ).networks
-        for name in fields:
-            saved[name][running] = getattr(networks, name)[running]
+        for kept, now in zip(
+            saved.weights + saved.biases, networks.weights + networks.biases, strict=True
+        ):
+            kept[running] = now[running]
         running &= networks.judge(x, y)[0] < settings.benchmark
-    return {"benchmark": SigmoidNetworks(**saved), "end": networks}
+    return {"benchmark": saved, "end": networks}
 
 
 def explain(networks: SigmoidNetworks, x: torch.Tensor, background: torch.Tensor) -> np.ndarray:
@@ -277,7 +279,8 @@ class ExplanationAgreement:
         """Train the dense networks, read masks, train them, explain all, compare."""
         check_choice("dataset", self.dataset, TABLES)
         trial, settings = check_trial(seed), legcnet_settings(self.dataset)
-        data, networks = self.load(), all_networks(self.dataset, device=self.on)
+        data = self.load()
+        networks = legcnet_networks(self.dataset, trials=PUBLISHED_TRIALS, device=self.on)
         start = networks.select([trial])
         dense = train_to_stops(settings, networks, data)
         order = torch.randperm(len(data.x_train), generator=own_stream(seed, "order"))
@@ -286,7 +289,7 @@ class ExplanationAgreement:
         keep = torch.cat(list(masks.values())).to(self.on)
         masked = train_to_stops(settings, start.select([0] * len(keep)), data, keep=keep)
 
-        others = [i for i in range(TRIALS) if i != trial]
+        others = [i for i in range(PUBLISHED_TRIALS) if i != trial]
         x, background = self.drawn(data, seed)
         for stop in STOPS:
             groups = {
@@ -309,7 +312,7 @@ class ExplanationAgreement:
 
     def load(self) -> Dataset:
         """The table, scaled as released."""
-        return study_data(self.dataset, device=self.on)
+        return legcnet_data(self.dataset, device=self.on)
 
     def masks(self, trial: int, sizes: torch.Tensor) -> dict[tuple[str, str], torch.Tensor]:
         """Masks by network and counts, (M, P) each: M is `n_random` for "random", else 1.
@@ -317,25 +320,32 @@ class ExplanationAgreement:
         `sizes` (P,) are those of the weights that "magnitude" ranks.
         """
         d, h, k = legcnet_settings(self.dataset).sizes
-        split, pair = h * d, [trial, (trial + 1) % TRIALS]
+        split, pair = h * d, [trial, (trial + 1) % PUBLISHED_TRIALS]
+        networks = legcnet_networks(self.dataset, trials=PUBLISHED_TRIALS, device=self.on).select(
+            pair
+        )
+        layout = networks.layout
         found: dict[tuple[str, str], torch.Tensor] = {}
+
+        def lowest_like(scores: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+            named, like = layout.unflatten(scores.cpu()), Masks.from_flat(layout, keep)
+            return masks_from_scores(named, scope="like", like=like, nan="keep").flat()
 
         def add(counts: str, keep: torch.Tensor, own: LEGCNetDecision, other: LEGCNetDecision):
             salt = 1000 * ("FT", "PT", "half").index(counts) + trial
             found["LEGCNet", counts] = keep[None]
-            like = random_masks_like(keep[None], self.n_random, seed=salt, split=split)
+            like = draw_masks_like(keep[None], self.n_random, seed=salt, split=split)
             found["random", counts] = like
             rankings = {"magnitude": sizes, "inverse": -own.scores, "another trial": other.scores}
             for network, scores in rankings.items():
-                found[network, counts] = lowest_at_counts(scores, keep, split=split)[None]
+                found[network, counts] = lowest_like(scores, keep)[None]
 
         read = {}
         for variant in ("FT", "PT"):
             trials = read_trials(
                 self.dataset,
                 variant=variant,
-                reading=published_reading(self.dataset, variant=variant),
-                networks=all_networks(self.dataset, device=self.on).select(pair),
+                networks=networks,
                 data=self.load(),
             )
             own, other = read[variant] = [trial.decision_ for trial in trials]
@@ -347,7 +357,7 @@ class ExplanationAgreement:
             add(variant, keep, own, other)
         place = torch.arange(h * (d + k))
         half = (place % split >= split // 2) & (place < split) | (place >= split + h * k // 2)
-        add("half", lowest_at_counts(read["FT"][0].scores, half, split=split), *read["FT"])
+        add("half", lowest_like(read["FT"][0].scores, half), *read["FT"])
         return found
 
     def most_cut(self, keep: torch.Tensor) -> float:

@@ -1,56 +1,38 @@
-"""Train many networks of several layers side by side, each under its own mask.
+"""The network of the LEGCNet paper for images: many copies of it, each under its own mask.
 
-The loop of LEGCNet's released MNIST script: batches drawn anew in every epoch, plain SGD, masked
-weights set to zero before each step. All networks of a batch see the same examples in the same
-order, so that they differ by their masks alone.
-
-Paper: arXiv:2308.09955.
+The loop of the released MNIST script (arXiv:2308.09955): batches drawn anew in every epoch, plain
+SGD on the squared error, masked weights set to zero before each step. All networks of a batch see
+the same examples in the same order, so that they differ by their masks alone.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 
 import torch
-from tqdm.auto import tqdm
 
 from causalprune_lib._random import seeded
-from causalprune_lib._validation import (
-    check_finite,
-    check_fraction,
-    check_int,
-    check_positive,
-    check_shape,
-)
+from causalprune_lib._validation import check_fraction, check_int, check_positive
 from causalprune_lib.nets.models import MLP
-from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.nets.tasks import class_targets
-from causalprune_studies.paper_networks.sigmoid import macro_f1
-from causalprune_studies.paper_networks.training import NetworksRun
-
-# ---- legcnet_deep: Many networks of several layers at once: LEGCNet's MNIST network, as one batc
-
+from causalprune_lib.pruning.masks import Masks
+from causalprune_studies.paper_networks.networks import (
+    Networks,
+    NetworksRun,
+    check_examples,
+    layer_masks,
+    macro_f1,
+    run_epochs,
+)
 
 BLOCK = 2048  # examples judged at a time
-
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward
 
 
-@dataclass(frozen=True, eq=False)
-class DeepNetworks:
-    """B networks of one shape, sigmoid after every layer but the last, softmax after that.
-
-    The flat order of the P weights is that of the layers, each row by row, as `ParameterLayout` has
-    it for the same network as an `MLP`. Biases are no part of it.
-
-    Attributes
-    ----------
-    weights : tuple of tensor (B, outputs, inputs)
-    biases : tuple of tensor (B, outputs)
+@dataclass(frozen=True, eq=False, repr=False)
+class DeepNetworks(Networks):
+    """B networks of two layers or more, a sigmoid after every one but the last, then softmax.
 
     Examples
     --------
@@ -60,39 +42,6 @@ class DeepNetworks:
     >>> networks.repeat(5).outputs(torch.zeros(2, 784)).shape
     torch.Size([5, 2, 10])
     """
-
-    weights: tuple[torch.Tensor, ...]
-    biases: tuple[torch.Tensor, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.weights) < 2 or len(self.weights) != len(self.biases):
-            raise ValueError(
-                "weights and biases must hold one tensor per layer, two layers or more; got "
-                f"{len(self.weights)} and {len(self.biases)}."
-            )
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            inputs = self.weights[i - 1].shape[1] if i else None
-            check_shape(f"weights[{i}]", weight, (len(self), None, inputs))
-            check_shape(f"biases[{i}]", bias, (len(self), weight.shape[1]))
-
-    def __repr__(self) -> str:
-        shape = "-".join(map(str, self.sizes))
-        return f"DeepNetworks({len(self)} networks, {shape}, {self.layout.size} weights each)"
-
-    def __len__(self) -> int:
-        """B, the number of networks."""
-        return len(self.weights[0])
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Inputs, hidden neurons, outputs."""
-        return self.weights[0].shape[2], *(weight.shape[1] for weight in self.weights)
-
-    @property
-    def layout(self) -> ParameterLayout:
-        """Names and places of the weights, as `ParameterLayout.of(self.model(0))` says them."""
-        names = (f"fc{i}.weight" for i in range(1, len(self.weights) + 1))
-        return ParameterLayout(tuple(names), tuple(weight.shape[1:] for weight in self.weights))
 
     @classmethod
     def initial(
@@ -107,31 +56,6 @@ class DeepNetworks:
             model = MLP(list(sizes), activation="sigmoid")
         values = [p.detach()[None].to(device) for p in model.parameters()]
         return cls(tuple(values[0::2]), tuple(values[1::2]))
-
-    def repeat(self, n: int) -> DeepNetworks:
-        """Each network `n` times in a row."""
-        weights, biases = (
-            tuple(t.repeat_interleave(n, 0) for t in part) for part in (self.weights, self.biases)
-        )
-        return DeepNetworks(weights, biases)
-
-    def clone(self) -> DeepNetworks:
-        """The same networks in memory of their own."""
-        weights, biases = (tuple(t.clone() for t in part) for part in (self.weights, self.biases))
-        return DeepNetworks(weights, biases)
-
-    def flat(self) -> torch.Tensor:
-        """The weights (B, P), without biases."""
-        return torch.cat([weight.flatten(1) for weight in self.weights], 1)
-
-    def model(self, i: int) -> MLP:
-        """Network number `i` as a module that gives class scores, before the softmax."""
-        model = MLP(list(self.sizes), activation="sigmoid").to(self.weights[0])
-        values = (part[i] for pair in zip(self.weights, self.biases, strict=True) for part in pair)
-        with torch.no_grad():
-            for parameter, value in zip(model.parameters(), values, strict=True):
-                parameter.copy_(value)
-        return model
 
     @torch.no_grad()
     def outputs(self, x: torch.Tensor) -> torch.Tensor:
@@ -160,12 +84,7 @@ class DeepNetworks:
     def descend_(self, x: torch.Tensor, goals: torch.Tensor, *, lr: float) -> None:
         """One step of SGD, in place, on the mean of (o - t)^2 over examples and outputs.
 
-        Parameters
-        ----------
-        x, goals : tensor (n, D), (K, n)
-            A batch and its one-hot labels.
-        lr : float
-            Learning rate.
+        `x` (n, D) is a batch, `goals` (K, n) are its one-hot labels.
         """
         layers = self._layers(x)
         outputs = layers[-1]
@@ -180,51 +99,18 @@ class DeepNetworks:
         self.biases[0].sub_(back.sum(2), alpha=lr)
 
 
-def upper_layers_only(keep: torch.Tensor, networks: DeepNetworks) -> torch.Tensor:
-    """The mask `keep` (P,) with the first layer whole, as in the released notebook.
-
-    Examples
-    --------
-    >>> networks = DeepNetworks.initial((3, 2, 2), seed=0)
-    >>> upper_layers_only(torch.zeros(10, dtype=torch.bool), networks).sum().item()
-    6
-    """
-    first = networks.layout.sizes[0]
-    return torch.cat([torch.ones_like(keep[:first]), keep[first:]])
-
-
-# ---- legcnet_deep_training: Train many networks of several layers side by side, each under its o
-
-
 @dataclass(frozen=True, eq=False)
-class DeepRun:
-    """What became of B networks in E epochs.
+class DeepRun(NetworksRun):
+    """What became of B networks; also on the first example of each test batch, as released."""
 
-    Attributes
-    ----------
-    networks : DeepNetworks
-        As they are after the last step.
-    train_accuracy, test_accuracy, test_f1 : tensor (B, E)
-        After each epoch, as `DeepNetworks.judge` says.
-    first_accuracy, first_f1 : tensor (B, E)
-        The same on the first example of each test batch only, as released.
-    epochs_to_benchmark : tensor (B,)
-        Number, from 0, of the first epoch with a training accuracy of at least the benchmark; NaN
-        where none has it, or where there was no benchmark.
-    seconds : float
-        Time taken, that of `watch` included.
-    """
+    first_accuracy: torch.Tensor  # (B, E)
+    first_f1: torch.Tensor  # (B, E)
 
-    networks: DeepNetworks
-    train_accuracy: torch.Tensor
-    test_accuracy: torch.Tensor
-    test_f1: torch.Tensor
-    first_accuracy: torch.Tensor
-    first_f1: torch.Tensor
-    epochs_to_benchmark: torch.Tensor
-    seconds: float
-
-    at_benchmark = NetworksRun.at_benchmark  # `name` in the epoch that reached the benchmark
+    def metrics(self) -> dict[str, torch.Tensor]:
+        """Also on the training examples, and on the first ones of the test batches."""
+        names = ("train_accuracy", "first_accuracy", "first_f1")
+        more = {name: self.at_stop(name) for name in names}
+        return super().metrics() | more | {"final_train_accuracy": self.train_accuracy[:, -1]}
 
 
 @torch.no_grad()
@@ -238,43 +124,16 @@ def train_deep(
     epochs: int,
     batch_size: int = 128,
     seed: int = 0,
-    masks: torch.Tensor | None = None,
+    masks: Sequence[Masks] | torch.Tensor | None = None,
     benchmark: float | None = None,
     watch: Callable[[int, DeepNetworks], None] | None = None,
-    progress: bool = False,
 ) -> DeepRun:
     """Train every network of a batch on the same batches of examples.
 
-    Parameters
-    ----------
-    networks : DeepNetworks
-        B networks; they are not changed.
-    x, y : tensor (N, D), tensor (N,) of int64
-        Examples and classes, on the device of the networks.
-    test : (x_test, y_test)
-        Judged along, never trained on.
-    lr, epochs, batch_size : float, int, int
-        Of plain SGD on the mean squared error; the last batch of an epoch may be smaller.
-    seed : int
-        Of the order of examples, drawn anew in every epoch.
-    masks : bool tensor (B, P), optional
-        Which weights each network keeps. A masked weight is zero from the start and after every
-        step; biases are never masked.
-    benchmark : float, optional
-        Training accuracy to wait for.
-    watch : callable, optional
-        Called with the number of steps done, 0 included, and the live networks.
-    progress : bool
-        Show a bar.
-
-    Returns
-    -------
-    DeepRun
-
-    Raises
-    ------
-    ValueError, TypeError
-        Shapes, types or options that do not fit.
+    Plain SGD on the mean squared error; the networks given are not changed. `masks` are as in
+    `train_networks`, as are `benchmark` and `test`. The order of examples is drawn anew in every
+    epoch, by `seed`; the last batch of an epoch may be smaller. `watch` is called with the number
+    of steps done, 0 included, and the networks as they are then.
 
     Examples
     --------
@@ -286,70 +145,43 @@ def train_deep(
     >>> run.test_accuracy.shape, bool((run.test_accuracy[:, -1] > 0.9).all())
     (torch.Size([2, 60]), True)
     """
-    started = perf_counter()
     check_positive("lr", lr)
+    check_int("epochs", epochs, minimum=0)
     check_int("batch_size", batch_size)
     check_int("seed", seed, minimum=0)
     if benchmark is not None:
         check_fraction("benchmark", benchmark)
-    _check_examples("x", networks, x, y)
-    _check_examples("test[0]", networks, *test)
-    keep = None if masks is None else _as_factors(masks, networks)
-    state = networks.clone()
-    goals = class_targets(y, networks.sizes[-1]).to(x)
-    order = torch.Generator().manual_seed(seed)
+    goals = check_examples("x", networks, x, y)  # (N, K)
+    check_examples("test[0]", networks, *test)
+    kept = layer_masks(masks, networks)
+    current, order = networks.clone(), torch.Generator().manual_seed(seed)
     firsts = tuple(part[::batch_size] for part in test)
 
-    _put_masks(state, keep)
-    per_epoch: list[list[torch.Tensor]] = []
-    reached = torch.full((len(networks),), math.nan, dtype=torch.float64, device=x.device)
-    step = 0
-    if watch is not None:
-        watch(0, state)
-    epochs = range(check_int("epochs", epochs, minimum=0))
-    for epoch in tqdm(epochs, unit="epoch", disable=not progress, leave=False):
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         drawn = torch.randperm(len(x), generator=order).to(x.device)
-        for rows in drawn.split(batch_size):
-            state.descend_(x[rows], goals[rows].T, lr=lr)
-            _put_masks(state, keep)
-            step += 1
-            if watch is not None:
-                watch(step, state)
-        train_accuracy, _ = state.judge(x, y)
-        per_epoch.append([train_accuracy, *state.judge(*test), *state.judge(*firsts)])
-        if benchmark is not None:
-            reached[reached.isnan() & (train_accuracy >= benchmark)] = epoch
-    nothing = reached.new_empty((len(networks), 0))
-    series = [torch.stack(s, 1) for s in zip(*per_epoch, strict=True)] or [nothing] * 5
-    return DeepRun(state, *series, reached, perf_counter() - started)
+        for batch in drawn.split(batch_size):
+            yield x[batch], goals[batch].T
 
+    def step(x: torch.Tensor, goals: torch.Tensor) -> None:
+        current.descend_(x, goals, lr=lr)
+        prune()
 
-def _put_masks(networks: DeepNetworks, keep: list[torch.Tensor] | None) -> None:
-    for weight, factor in zip(networks.weights, keep or (), strict=False):
-        weight.mul_(factor)
+    def prune() -> None:
+        for weight, ones_and_zeros in zip(current.weights, kept, strict=False):
+            weight.mul_(ones_and_zeros)
 
+    def judge() -> list[torch.Tensor]:
+        return [current.judge(x, y)[0], *current.judge(*test), *current.judge(*firsts)]
 
-def _as_factors(masks: torch.Tensor, networks: DeepNetworks) -> list[torch.Tensor]:
-    """One tensor of ones and zeros per layer, of the shape of its weights."""
-    layout = networks.layout
-    check_shape("masks", masks, (len(networks), layout.size))
-    if masks.dtype != torch.bool:
-        raise TypeError(f"masks must be boolean, True = keep; got {masks.dtype}.")
-    parts = masks.to(networks.weights[0].device).split(list(layout.sizes), 1)
-    return [
-        part.to(weight.dtype).view_as(weight)
-        for part, weight in zip(parts, networks.weights, strict=True)
-    ]
-
-
-def _check_examples(name: str, networks: DeepNetworks, x: torch.Tensor, y: torch.Tensor) -> None:
-    check_shape(name, x, (None, networks.sizes[0]))
-    if x.dtype != networks.weights[0].dtype:
-        kind = networks.weights[0].dtype
-        raise TypeError(f"{name} must be {kind}, as the networks; got {x.dtype}.")
-    check_finite(name, x)
-    if len(x) != len(y) or len(x) == 0:
-        raise ValueError(
-            f"{name} and its labels must have one length >= 1; got {len(x)}, {len(y)}."
-        )
-    class_targets(y[:0], networks.sizes[-1])
+    prune()
+    series = run_epochs(
+        current,
+        step,
+        batches,
+        judge,
+        names=("train_accuracy", "test_accuracy", "test_f1", "first_accuracy", "first_f1"),
+        epochs=epochs,
+        benchmark=benchmark,
+        watch=None if watch is None else lambda done: watch(done, current),
+    )
+    return DeepRun(networks=current, **series)

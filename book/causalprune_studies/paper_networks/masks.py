@@ -1,4 +1,4 @@
-"""The masks that LEGCNet's authors published, and the trials that their tables show.
+"""Masks of the LEGCNet paper's networks: those that its authors published, and random ones.
 
 Paper: arXiv:2308.09955. The tables print one trial of five for each dataset, without saying which;
 re-running with the published initial weights and masks tells.
@@ -6,7 +6,10 @@ re-running with the published initial weights and masks tells.
 
 from __future__ import annotations
 
-from causalprune_lib._validation import check_choice
+import torch
+
+from causalprune_lib._random import own_stream
+from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.masks import Masks
 from causalprune_studies.paper_networks.settings import legcnet_settings
@@ -16,16 +19,8 @@ from causalprune_studies.tables import published
 def published_masks(dataset: str, *, variant: str) -> list[Masks]:
     """The published masks of one dataset, one for each of the five trials.
 
-    Parameters
-    ----------
-    dataset : {"cancer", "titanic", "banknote", "iris_csv", "iris3f"}
-        None are published for vowel.
-    variant : {"FT", "PT"}
-
-    Returns
-    -------
-    list of Masks
-        With the layers "fc1.weight" and "fc2.weight", as `SigmoidNetworks.model` names them.
+    `variant` is "FT" or "PT"; none are published for vowel. Layers are called as in
+    `SigmoidNetworks.model`, "fc1.weight" and "fc2.weight".
 
     Examples
     --------
@@ -38,23 +33,15 @@ def published_masks(dataset: str, *, variant: str) -> list[Masks]:
     check_choice("variant", variant, ("FT", "PT"))
     d, h, k = legcnet_settings(dataset).sizes
     layout = ParameterLayout(("fc1.weight", "fc2.weight"), ((h, d), (k, h)))
-    rows = table[(names[0] == dataset) & (names[1] == variant)]
-    masks = []
-    for _, cells in rows.groupby("row"):  # trials 1 to 5
-        indices = cells.value[cells.unit == "flat index"].astype(int)
-        masks.append(Masks.from_indices(layout, indices.tolist()))
-    return masks
+    trials = table[(names[0] == dataset) & (names[1] == variant)].groupby("row")  # 1 to 5
+    pruned = (cells.value[cells.unit == "flat index"].astype(int) for _, cells in trials)
+    return [Masks.from_indices(layout, indices.tolist()) for indices in pruned]
 
 
 def published_trial(dataset: str, *, column: str) -> int | None:
     """The trial, from 1, that the tables print for a dataset; None where none gives that row.
 
-    Parameters
-    ----------
-    dataset : str
-        A name of `LEGCNET_SETTINGS`.
-    column : {"DN", "LEGCNet-FT", "LEGCNet-PT"}
-        Dense network or method.
+    `column` is "DN" (the dense network), "LEGCNet-FT" or "LEGCNet-PT".
 
     Examples
     --------
@@ -66,3 +53,26 @@ def published_trial(dataset: str, *, column: str) -> int | None:
     table = published("legcnet_trials")
     found = table.value[(table.row == dataset) & (table.column == column)]
     return int(found.iloc[0]) if len(found) else None
+
+
+def draw_masks_like(keep: torch.Tensor, n: int, *, seed: int, split: int) -> torch.Tensor:
+    """`n` random masks for each mask of `keep` (B, P), with the same number pruned in each layer.
+
+    The second layer begins at weight `split`, which is H D. Of the masks (B n, P), True = keep, the
+    rows b n to b n + n - 1 belong to row b of `keep`. The draws are not those of the library's
+    `random_masks_like`: committed rows rest on them.
+
+    Examples
+    --------
+    >>> keep = torch.tensor([[True, False, False, True, True]])
+    >>> masks = draw_masks_like(keep, 100, seed=0, split=3)
+    >>> masks[:, :3].sum(1).unique().tolist(), masks[:, 3:].all().item()
+    ([1], True)
+    """
+    generator = own_stream(seed, "random masks")
+    wide = keep.cpu().repeat_interleave(check_int("n", n), 0)
+    parts = []
+    for layer in (wide[:, :split], wide[:, split:]):
+        rank = torch.rand(layer.shape, generator=generator).argsort(1).argsort(1)
+        parts.append(rank < layer.sum(1, keepdim=True))
+    return torch.cat(parts, 1).to(keep.device)

@@ -1,8 +1,8 @@
-"""Windowed exponents while a network trains, without keeping the recording.
+"""LEGCNet on images: the paper's MNIST network, from its settings to exponents and masks.
 
-The recording of LEGCNet's MNIST network, 11,501 rows of 41,000 weights, is 1.9 GB in float32, and
-no window looks back further than its own rows. So a stream keeps one window of rows, 33 MB here,
-and turns it into exponents as soon as it is full. They are the same numbers.
+Its recording, 11,501 rows of 41,000 weights, is 1.9 GB in float32, and no window looks back further
+than its own rows. So one window of rows is kept, 33 MB, and read as soon as it is full. Exponents
+and masks are those of the whole recording.
 
 Paper: arXiv:2308.09955.
 """
@@ -14,168 +14,65 @@ from time import perf_counter
 
 import torch
 
-from causalprune_lib._validation import check_choice, check_int, check_shape
-from causalprune_lib.causality.decisions import RULES
+from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.nets.data import Dataset, load_dataset
-from causalprune_lib.pruning.legcnet import LEGCNetDecision, legcnet_decision
-from causalprune_lib.pruning.windows import WindowedExponents, cut_windows, windowed_exponents
+from causalprune_lib.pruning.legcnet import LEGCNet
+from causalprune_lib.pruning.windows import cut_windows, windowed_exponents
 from causalprune_studies.paper_networks.deep import DeepNetworks, DeepRun, train_deep
 from causalprune_studies.paper_networks.settings import MaskReading
-
-# ---- legcnet_stream: Windowed exponents while a network trains, without keeping the recording.
-
-
-class WindowStream:
-    """Takes the rows of a recording one by one and gives `windowed_exponents` of them.
-
-    Parameters
-    ----------
-    n_weights : int
-        P.
-    window, overlap
-        As in `cut_windows`.
-    **options
-        Those of `windowed_exponents`: `gate`, `decimals`, `horizon`, `estimator`.
-
-    Attributes
-    ----------
-    n_rows : int
-        Rows taken so far.
-    seconds : float
-        Time spent on exponents.
-
-    Examples
-    --------
-    >>> rows = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0)) / 100
-    >>> stream = WindowStream(3, window=100)
-    >>> full = [stream.push(row) for row in rows]
-    >>> whole = windowed_exponents(rows, window=100)
-    >>> sum(full), torch.equal(stream.result().exponent, whole.exponent)
-    (11, True)
-    """
-
-    def __init__(
-        self, n_weights: int, *, window: int = 200, overlap: float = 0.1, **options: object
-    ) -> None:
-        self._cut = {"window": window, "overlap": overlap}
-        windows = cut_windows(0, **self._cut)
-        self.n_weights, self.n_rows, self.seconds = check_int("n_weights", n_weights), 0, 0.0
-        self._size, self._stride, self._options = windows.size, windows.stride, options
-        self._rows: torch.Tensor | None = None  # (window, P)
-        self._filled = 0
-        self._found: list[WindowedExponents] = []
-
-    @torch.no_grad()
-    def push(self, row: torch.Tensor) -> bool:
-        """Take the next row (P,), row 0 first; True where it is the last one of a window."""
-        check_shape("row", row, (self.n_weights,))
-        if self._rows is None:
-            self._rows = row.new_empty((self._size, self.n_weights))
-        self._rows[self._filled] = row
-        self._filled += 1
-        self.n_rows += 1
-        if self._filled < self._size:
-            return False
-        started = perf_counter()
-        self._found.append(windowed_exponents(self._rows, **self._cut, **self._options))
-        self.seconds += perf_counter() - started
-        self._filled = self._size - self._stride
-        self._rows[: self._filled] = self._rows[self._stride :].clone()
-        return True
-
-    def result(self) -> WindowedExponents:
-        """The exponents of all windows that are full so far."""
-        nothing = torch.empty((0, self.n_weights), dtype=torch.float64)
-        exponents = [nothing, *(found.exponent for found in self._found)]
-        gated = [nothing.bool(), *(found.gated for found in self._found)]
-        windows = cut_windows(self.n_rows, **self._cut)
-        return WindowedExponents(torch.cat(exponents), torch.cat(gated), windows)
-
-
-# ---- legcnet_mnist: LEGCNet on images: the paper's MNIST network, from its settings to exponents
-
 
 SHUFFLE_SEED = 42  # the order of the images is always the same
 
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """How a network is trained on images, and how its masks are read.
+    """How a network is trained on images, and how its masks are read."""
 
-    Attributes
-    ----------
-    dataset : str
-        Name for `load_dataset`.
-    sizes : tuple of int
-        Inputs, hidden neurons, outputs.
-    images : int
-        Images taken, before the split.
-    top : int
-        The value of the brightest pixel: images are not scaled.
-    batch_size, epochs : int
-        Of the dense training, and of each retraining.
-    readings : dict of str to MaskReading
-        "FT", "PT" (windows as in FT, the first tenth of the steps: too few for 14 lags) and "PT,
-        short windows".
-    amounts : dict of str to int
-        How many weights the paper prunes, for rankings.
-    lr, benchmark, train_share : float
-        Learning rate, training accuracy at which a run counts as finished, share of the images to
-        train on.
-    """
-
-    dataset: str
-    sizes: tuple[int, ...]
-    images: int
-    top: int
+    dataset: str  # name for `load_dataset`
+    sizes: tuple[int, ...]  # inputs, hidden neurons, outputs
+    images: int  # taken, before the split
+    top: int  # the value of the brightest pixel: images are not scaled
     batch_size: int
-    epochs: int
+    epochs: int  # of the dense training, and of each retraining
     readings: dict[str, MaskReading] = field(hash=False)
-    amounts: dict[str, int] = field(hash=False)
+    amounts: dict[str, int] = field(hash=False)  # how many weights the paper prunes, for rankings
     lr: float = 0.5
-    benchmark: float = 0.92
-    train_share: float = 0.7
+    benchmark: float = 0.92  # training accuracy at which a run counts as finished
+    train_share: float = 0.7  # of the images
 
 
-_MNIST = {
-    "FT": MaskReading(50, 200),
-    "PT": MaskReading(5, 200),
-    "PT, short windows": MaskReading(5, 50, max_lag=7),  # 7 is the most that 25 windows allow
-}
-
-
-_DIGITS = {
-    "FT": MaskReading(20, 30, max_lag=6),
-    "PT": MaskReading(4, 30, max_lag=6),
-    "PT, short windows": MaskReading(4, 10, max_lag=5),
-}
-
+SHORT = "PT, short windows"
 
 MNIST_SETTINGS = {
-    settings.dataset: settings
-    for settings in (
-        ImageSettings(
-            "mnist",
-            (784, 50, 30, 10),
-            images=42_000,
-            top=255,
-            batch_size=128,
-            epochs=50,
-            readings=_MNIST,
-            amounts={"FT": 139, "PT": 133, "PT, short windows": 133},
-        ),
-        ImageSettings(  # the same in small, for a quick look
-            "digits",
-            (64, 50, 30, 10),
-            images=1797,
-            top=16,
-            batch_size=32,
-            epochs=20,
-            lr=4.0,
-            readings=_DIGITS,
-            amounts={"FT": 17, "PT": 16, "PT, short windows": 16},
-        ),
-    )
+    "mnist": ImageSettings(
+        "mnist",
+        (784, 50, 30, 10),
+        images=42_000,
+        top=255,
+        batch_size=128,
+        epochs=50,
+        readings={
+            "FT": MaskReading(50, 200),
+            "PT": MaskReading(5, 200),  # the windows of FT: too few for 14 lags
+            SHORT: MaskReading(5, 50, max_lag=7),  # 7 is the most that 25 windows allow
+        },
+        amounts={"FT": 139, "PT": 133, SHORT: 133},
+    ),
+    "digits": ImageSettings(  # the same in small, for a quick look
+        "digits",
+        (64, 50, 30, 10),
+        images=1797,
+        top=16,
+        batch_size=32,
+        epochs=20,
+        lr=4.0,
+        readings={
+            "FT": MaskReading(20, 30, max_lag=6),
+            "PT": MaskReading(4, 30, max_lag=6),
+            SHORT: MaskReading(4, 10, max_lag=5),
+        },
+        amounts={"FT": 17, "PT": 16, SHORT: 16},
+    ),
 }
 
 
@@ -207,58 +104,13 @@ def mnist_data(settings: ImageSettings) -> Dataset:
     total = len(data.y_train) + len(data.y_test)
     if check_int("images", settings.images) > total:
         raise ValueError(f"images must be at most {total}, all there are; got {settings.images}.")
-    rows = torch.randperm(total, generator=torch.Generator().manual_seed(SHUFFLE_SEED))
-    rows = rows[: settings.images]
-    x = torch.cat([data.x_train, data.x_test]).flatten(1)[rows].mul_(settings.top).round_()
-    y = torch.cat([data.y_train, data.y_test])[rows]
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(SHUFFLE_SEED))
+    order = order[: settings.images]
+    x = torch.cat([data.x_train, data.x_test]).flatten(1)[order].mul_(settings.top).round_()
+    y = torch.cat([data.y_train, data.y_test])[order]
     n = int(settings.train_share * len(y))
     parts = {"x_train": x[:n], "y_train": y[:n], "x_test": x[n:], "y_test": y[n:]}
     return replace(data, **parts, shape=tuple(x.shape[1:]))
-
-
-@dataclass(frozen=True, eq=False)
-class DenseRecording:
-    """A dense training, read as it went.
-
-    Attributes
-    ----------
-    settings : ImageSettings
-    initial : DeepNetworks
-        The network before training.
-    run : DeepRun
-        The training.
-    exponents : dict of reading to tensor (W, P) of float64
-        As released: gated, and of weights rounded to six decimals.
-    errors : dict of reading to tensor (2, W) of float64
-        Error rates at the windows' ends, on the training and on the test examples.
-    weights : dict of reading to tensor (P,)
-        The weights when the recording ended.
-    seconds : dict of str to float
-        "training", the judging at the windows' ends included, and "exponents".
-    """
-
-    settings: ImageSettings
-    initial: DeepNetworks
-    run: DeepRun
-    exponents: dict[tuple[str, str], torch.Tensor]
-    errors: dict[str, torch.Tensor]
-    weights: dict[str, torch.Tensor]
-    seconds: dict[str, float]
-
-    def decide(
-        self, reading: str, *, rule: str, exponents: torch.Tensor | None = None
-    ) -> LEGCNetDecision:
-        """Which weights are kept: one recording, two rules.
-
-        "as_released" takes the error on the test examples, "corrected" that on the training
-        examples. Both test the same exponents. Others (W, P) may take their place, for a placebo.
-        """
-        check_choice("reading", reading, self.settings.readings)
-        check_choice("rule", rule, RULES)
-        error = self.errors[reading][int(rule == "as_released")]
-        found = self.exponents[reading] if exponents is None else exponents
-        max_lag = self.settings.readings[reading].max_lag
-        return legcnet_decision(found, error, rule=rule, max_lag=max_lag)
 
 
 def train_on_images(
@@ -266,16 +118,8 @@ def train_on_images(
 ) -> DeepRun:
     """`train_deep` at the learning rate, batch size and number of epochs of `settings`.
 
-    Parameters
-    ----------
-    networks : DeepNetworks
-        B networks; they are not changed.
-    data : Dataset
-        From `mnist_data`, on the device of the networks.
-    seed : int
-        Of the order of examples.
-    **options
-        `masks`, `benchmark`, `watch` and `progress` of `train_deep`, which checks them all.
+    `data` is from `mnist_data`, `seed` that of the order of examples; options are `masks`,
+    `benchmark` and `watch`.
 
     Examples
     --------
@@ -297,10 +141,33 @@ def train_on_images(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class DenseRecording:
+    """A dense training, read as it went."""
+
+    settings: ImageSettings
+    initial: DeepNetworks  # the network before training
+    run: DeepRun
+    exponents: dict[str, torch.Tensor]  # by reading: (W, P), as released: gated and rounded
+    errors: dict[str, torch.Tensor]  # (2, W) at the windows' ends: on training and test examples
+    weights: dict[str, torch.Tensor]  # (P,) when the recording ended
+    seconds: dict[str, float]  # "training", with the judging at the windows' ends, and "exponents"
+
+    def decide(self, reading: str, *, rule: str, exponents: torch.Tensor | None = None) -> LEGCNet:
+        """Which weights are kept: one recording, two rules.
+
+        "as_released" takes the error on the test examples, "corrected" that on the training
+        examples. Both test the same exponents. Others (W, P) may take their place, for a placebo.
+        """
+        check_choice("reading", reading, self.settings.readings)
+        legcnet = LEGCNet(rule=rule, max_lag=self.settings.readings[reading].max_lag)
+        error = self.errors[reading][int(rule == "as_released")]
+        exponents = self.exponents[reading] if exponents is None else exponents
+        return legcnet.fit_exponents(exponents, error, layout=self.initial.layout)
+
+
 def record_dense(settings: ImageSettings, data: Dataset, *, seed: int) -> DenseRecording:
     """Train the dense network of a seed; take exponents and errors window by window.
-
-    No more than one window of rows is held at a time.
 
     Examples
     --------
@@ -309,47 +176,44 @@ def record_dense(settings: ImageSettings, data: Dataset, *, seed: int) -> DenseR
     >>> recording.exponents["FT"].shape
     torch.Size([29, 395])
     """
-    started = perf_counter()
+    started, on_exponents = perf_counter(), 0.0
     initial = DeepNetworks.initial(settings.sizes, seed=seed, device=data.x_train.device)
-    n_weights = initial.layout.size
     steps_per_epoch = -(-len(data.y_train) // settings.batch_size)
     last = {name: r.epochs * steps_per_epoch for name, r in settings.readings.items()}
-    streams = {
-        name: WindowStream(n_weights, window=reading.window, horizon=reading.horizon)
-        for name, reading in settings.readings.items()
-        if name != "PT"  # its windows are the first of FT
-    }
-    errors: dict[str, list[torch.Tensor]] = {name: [] for name in settings.readings}
+    read = [name for name in last if name != "PT"]  # its windows are the first of FT
+    recent: dict[str, list[torch.Tensor]] = {name: [] for name in read}  # rows (P,)
+    exponents = {name: [torch.empty((0, initial.layout.size)).double()] for name in read}
+    errors = {name: [torch.empty((2, 0)).double()] for name in read}
     weights: dict[str, torch.Tensor] = {}
 
     def watch(step: int, networks: DeepNetworks) -> None:
-        row = networks.flat()[0]
-        weights.update({name: row.clone() for name, end in last.items() if step == end})
-        due = [name for name, s in streams.items() if step <= last[name] and s.push(row)]
+        nonlocal on_exponents
+        row, due = networks.flat()[0], []
+        weights.update({name: row for name, end in last.items() if step == end})
+        for name in read:
+            if step <= last[name]:
+                recent[name].append(row)
+            reading = settings.readings[name]
+            if len(recent[name]) == reading.window:
+                began = perf_counter()
+                how = {"window": reading.window, "horizon": reading.horizon}
+                found = windowed_exponents(torch.stack(recent[name]), **how)
+                on_exponents += perf_counter() - began
+                exponents[name].append(found.exponent)
+                recent[name] = recent[name][found.windows.stride :]
+                due.append(name)
         if due:
             sets = (data.x_train, data.y_train), (data.x_test, data.y_test)
-            wrong = torch.cat([1 - networks.judge(*part)[0] for part in sets]).cpu()
+            wrong = torch.stack([1 - networks.judge(*part)[0] for part in sets]).cpu()  # (2, 1)
             for name in due:
                 errors[name].append(wrong)
-            if "FT" in due and step <= last["PT"]:
-                errors["PT"].append(wrong)
 
     run = train_on_images(
         initial, settings, data, seed=seed, benchmark=settings.benchmark, watch=watch
     )
-    exponents = {name: stream.result().exponent for name, stream in streams.items()}
-    exponents["PT"] = exponents["FT"][: len(errors["PT"])]
-    on_exponents = sum(stream.seconds for stream in streams.values())
-    total = perf_counter() - started
-    return DenseRecording(
-        settings=settings,
-        initial=initial,
-        run=run,
-        exponents=exponents,
-        errors={
-            name: torch.stack(found, 1) if found else torch.empty((2, 0), dtype=torch.float64)
-            for name, found in errors.items()
-        },
-        weights=weights,
-        seconds={"training": total - on_exponents, "exponents": on_exponents},
-    )
+    all_exponents = {name: torch.cat(parts) for name, parts in exponents.items()}
+    all_errors = {name: torch.cat(parts, 1) for name, parts in errors.items()}
+    n = cut_windows(last["PT"] + 1, window=settings.readings["PT"].window).count
+    all_exponents["PT"], all_errors["PT"] = all_exponents["FT"][:n], all_errors["FT"][:, :n]
+    seconds = {"training": perf_counter() - started - on_exponents, "exponents": on_exponents}
+    return DenseRecording(settings, initial, run, all_exponents, all_errors, weights, seconds)

@@ -14,47 +14,20 @@ from causalprune_lib._validation import check_choice
 
 @dataclass(frozen=True)
 class LEGCNetSettings:
-    """How one dataset of the LEGCNet paper was trained and cut into windows.
+    """How one dataset of the LEGCNet paper was trained and cut into windows."""
 
-    Attributes
-    ----------
-    dataset : str
-        Name for `load_dataset` and `load_legcnet_init`.
-    sizes : (int, int, int)
-        D inputs, H hidden neurons, K outputs (1 for two classes). P = H (D + K) weights.
-    lr : float
-        Learning rate of the per-sample SGD.
-    epochs : int
-        Epochs that LEGCNet-FT records.
-    extra_epochs : int
-        Epochs that a run may take beyond these to reach the benchmark.
-    partial_epochs : int
-        Epochs that LEGCNet-PT records, as printed in table 2 of the paper.
-    window : int
-        Iterates per window.
-    benchmark : float
-        Training accuracy at which a run counts as finished.
-    label_size : int
-        What the released code divides each gradient by: 3 for the one-hot labels of iris, else 1.
-    n_train, n_test : int
-        Size of the split.
-    trial : int or None
-        The trial, counted from 1, whose re-run with the published initial weights gives the dense
-        row of table 1; None where no trial does.
-    """
-
-    dataset: str
-    sizes: tuple[int, int, int]
-    lr: float
-    epochs: int
-    partial_epochs: int
-    window: int
-    benchmark: float
+    dataset: str  # name for `load_dataset` and `load_legcnet_init`
+    sizes: tuple[int, int, int]  # D inputs, H hidden neurons, K outputs (1 for two classes)
+    lr: float  # of the per-sample SGD
+    epochs: int  # that LEGCNet-FT records
+    partial_epochs: int  # that LEGCNet-PT records, as printed in table 2 of the paper
+    window: int  # iterates per window
+    benchmark: float  # training accuracy at which a run counts as finished
     n_train: int
     n_test: int
-    label_size: int = 1
-    trial: int | None = None
-    extra_epochs: int = 50
+    label_size: int = 1  # the released code divides each gradient by it: 3 for one-hot iris
+    trial: int | None = None  # from 1, whose re-run gives the dense row of table 1, if one does
+    extra_epochs: int = 50  # that a run may take beyond `epochs` to reach the benchmark
 
     @property
     def n_weights(self) -> int:
@@ -69,10 +42,7 @@ class LEGCNetSettings:
 
 
 _IRIS = {"lr": 0.05, "epochs": 200, "partial_epochs": 20, "window": 160, "benchmark": 0.95}
-
-
 _IRIS |= {"n_train": 120, "n_test": 30, "label_size": 3}
-
 
 LEGCNET_SETTINGS = {
     settings.dataset: settings
@@ -89,30 +59,14 @@ LEGCNET_SETTINGS = {
 
 @dataclass(frozen=True)
 class MaskReading:
-    """How masks were read off a recorded training.
+    """How masks were read off a recorded training."""
 
-    Attributes
-    ----------
-    epochs : int
-        Epochs recorded.
-    window : int
-        Iterates per window.
-    horizon : int
-        Steps that TISEAN's `lyap_r` followed each pair (`-s`).
-    max_lag : int
-        Largest lag of the causality test.
-    gate : bool
-        Whether windows with a change point or hardly any range got the exponent 0.
-    n_windows : int, optional
-        Only the first so many windows were read. Default: all.
-    """
-
-    epochs: int
-    window: int
-    horizon: int = 3
-    max_lag: int = 14
-    gate: bool = True
-    n_windows: int | None = None
+    epochs: int  # recorded
+    window: int  # iterates per window
+    horizon: int = 3  # steps that TISEAN's `lyap_r` followed each pair (`-s`)
+    max_lag: int = 14  # of the causality test
+    gate: bool = True  # windows with a change point or hardly any range got the exponent 0
+    n_windows: int | None = None  # only the first so many windows were read; None: all
 
 
 # Settings that give the 50 published masks weight for weight but for two of their 402 weights:
@@ -136,6 +90,12 @@ PUBLISHED_READINGS = {
 }
 
 
+def published_reading(dataset: str, *, variant: str = "FT") -> MaskReading:
+    """The reading that gives the published masks; for vowel, which has none, the released one."""
+    known = PUBLISHED_READINGS.get((dataset, variant))
+    return released_reading(dataset, variant=variant) if known is None else known
+
+
 def released_reading(dataset: str, *, variant: str = "FT") -> MaskReading:
     """The reading that the released files contain: `-s3`, lags 1..14, the dataset's own window.
 
@@ -155,16 +115,10 @@ def released_reading(dataset: str, *, variant: str = "FT") -> MaskReading:
 def legcnet_settings(dataset: str) -> LEGCNetSettings:
     """The settings of one of the paper's tables, by the name that `load_dataset` knows.
 
-    Raises
-    ------
-    ValueError
-        For an unknown name, with the nearest one.
-
     Examples
     --------
     >>> settings = legcnet_settings("cancer")
     >>> settings.n_weights, settings.window, settings.max_epochs
     (60, 200, 100)
     """
-    check_choice("dataset", dataset, LEGCNET_SETTINGS)
-    return LEGCNET_SETTINGS[dataset]
+    return LEGCNET_SETTINGS[check_choice("dataset", dataset, LEGCNET_SETTINGS)]

@@ -1,0 +1,214 @@
+"""What LEGCNet's masks are compared with: random masks, magnitude, the inverse ranking, placebos.
+
+All masks of a comparison prune as many weights in every layer, start from the same network and are
+trained side by side. Placebos are exponents that cannot cause the error: another network's, or the
+network's own at another time.
+
+Paper: arXiv:2308.09955.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+import torch
+from sklearn.base import clone
+
+from causalprune_lib.nets.data import Dataset
+from causalprune_lib.pruning.contest import RANDOM, Contest, Entry, Metrics, Play, table
+from causalprune_lib.pruning.legcnet import LEGCNet, LEGCNetDecision
+from causalprune_lib.pruning.masks import Masks
+from causalprune_lib.pruning.scores import Scores, inverse_scores
+from causalprune_studies.paper_networks.masks import draw_masks_like
+from causalprune_studies.paper_networks.networks import ROUNDING
+from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks
+from causalprune_studies.paper_networks.training import run_to_benchmark
+
+BETTER = {"accuracy": 1, "f1": 1, "epochs": -1}  # metric -> the sign that makes more better
+
+
+def train_with_controls(
+    dataset: str,
+    trials: Sequence[LEGCNet],
+    *,
+    networks: SigmoidNetworks,
+    data: Dataset,
+    n_random: int = 30,
+) -> pd.DataFrame:
+    """Train each trial's mask beside its controls until all have reached the benchmark.
+
+    Returns the columns `mask` ("dense", "LEGCNet", "magnitude", "inverse", and "random" `n_random`
+    times), `seed` (the number of the trial), `accuracy`, `epochs` and `reached`, as in
+    `NetworksRun.metrics`.
+    """
+    starts = networks.select(range(len(trials))).repeat(4 + n_random)
+
+    def play(masks: Sequence[Masks]) -> list[Metrics]:
+        return run_to_benchmark(dataset, masks, networks=starts, data=data).outcomes()
+
+    contest = Contest({}, play, nan="keep")
+    for i, trial in enumerate(trials):
+        like, at = trial.masks_, str(i)
+        contest.enter_dense(like, at=at)
+        contest.enter_masks(like, "LEGCNet", at, like.amount)
+        for ranking, scores in size_and_inverse(trial).items():
+            contest.rank(ranking, scores)
+            contest.enter(ranking, like.amount, at=at, like=like)
+        enter_random(contest, like, at, n_random, seed=i)
+    found = table(contest.run()).rename(columns={"ranking": "mask", "allocation": "seed"})
+    return found[["mask", "seed", "accuracy", "epochs", "reached"]].astype({"seed": int})
+
+
+def wins_by_trial(outcome: pd.DataFrame) -> pd.DataFrame:
+    """Share of its random masks that LEGCNet's mask beats in each trial of `train_with_controls`.
+
+    Columns `metric`, `seed`, `value`.
+    """
+    rows = []
+    for seed, trial in outcome.groupby("seed"):
+        own = trial[trial["mask"] == "LEGCNet"].to_dict("records")[0]
+        randoms = trial[trial["mask"] == RANDOM].to_dict("records")
+        found = share_beaten(own, randoms).items()
+        rows += [{"metric": metric, "seed": seed, "value": share} for metric, share in found]
+    return pd.DataFrame(rows)
+
+
+def placebo_shares(trials: Sequence[LEGCNet]) -> pd.DataFrame:
+    """Share of the weights called causal: by their own exponents, and by four that cannot be.
+
+    Columns `exponents` ("its own", "another trial", "half-shifted", "shuffled", "noise"), `seed`,
+    `value`.
+    """
+    rows = []
+    for i, own in enumerate(trials):
+        other = trials[(i + 1) % len(trials)]
+        for name, said in ({"its own": own} | placebos(own, other, seed=i)).items():
+            causal = shares(said.decision_)["causal"]
+            rows.append({"exponents": name, "seed": i, "value": causal})
+    return pd.DataFrame(rows)
+
+
+def side_by_side(
+    dataset: str, network: SigmoidNetworks, data: Dataset, *, metrics: Sequence[str]
+) -> Play:
+    """Play a contest by training `network` under all masks at once, for all epochs it may take."""
+
+    def play(masks: Sequence[Masks]) -> list[Metrics]:
+        how = {"networks": network.repeat(len(masks)), "data": data, "until_benchmark": False}
+        found = run_to_benchmark(dataset, masks, **how).outcomes()
+        return [{name: outcome[name] for name in metrics} for outcome in found]
+
+    return play
+
+
+def enter_random(contest: Contest, like: Masks, at: str, n: int, *, seed: int) -> list[Entry]:
+    """Enter `n` random masks with as many weights in each layer as `like`."""
+    drawn = draw_masks_like(like.flat()[None], n, seed=seed, split=like.layout.sizes[0])
+    masks = [Masks.from_flat(like.layout, keep) for keep in drawn]
+    return [contest.enter_masks(m, RANDOM, at, like.amount, draw=d) for d, m in enumerate(masks)]
+
+
+def size_and_inverse(legcnet: LEGCNet) -> dict[str, Scores]:
+    """Absolute weights when the recording ends, and LEGCNet's ranking upside down."""
+    size = legcnet.masks_.layout.unflatten(legcnet.trajectory_[-1].abs().cpu())
+    return {"magnitude": size, "inverse": inverse_scores(legcnet.scores_)}
+
+
+def by_place(entries: Iterable[Entry]) -> dict[tuple[str, str], list[Entry]]:
+    """Entries by allocation and ranking."""
+    found: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        found.setdefault((entry.allocation, entry.ranking), []).append(entry)
+    return found
+
+
+def means(entries: Sequence[Entry], outcome: Mapping[Entry, Metrics]) -> dict[str, float]:
+    """Means over entries; of the epochs, over those that reached the benchmark."""
+    values = {name: [outcome[entry][name] for entry in entries] for name in outcome[entries[0]]}
+    return {
+        name: torch.tensor(found, dtype=torch.float64).nanmean().item()
+        for name, found in values.items()
+    }
+
+
+def beats(
+    own: Entry, randoms: Sequence[Entry], outcome: Mapping[Entry, Metrics]
+) -> dict[str, float]:
+    """`beats_...` as `share_beaten` says it; NaN where the counts of a mask leave no other mask."""
+    choice = any(0 < int(keep.sum()) < keep.numel() for keep in own.masks.values())
+    found = share_beaten(outcome[own], [outcome[entry] for entry in randoms])
+    return {f"beats_{name}": share if choice else math.nan for name, share in found.items()}
+
+
+def share_beaten(own: Metrics, others: Sequence[Metrics]) -> dict[str, float]:
+    """Share of `others` that `own` beats in each metric of `BETTER` that it has.
+
+    Ties count half, and never to reach the benchmark (NaN epochs) counts as last.
+
+    Examples
+    --------
+    >>> others = [{"accuracy": 0.9, "epochs": 9.0}, {"accuracy": 0.8, "epochs": math.nan}]
+    >>> share_beaten({"accuracy": 0.9, "epochs": math.nan}, others)
+    {'accuracy': 0.75, 'epochs': 0.25}
+    """
+    found = {}
+    for name in filter(own.__contains__, BETTER):
+        values = [own[name], *(other[name] for other in others)]
+        values = torch.tensor(values, dtype=torch.float64).nan_to_num(nan=math.inf)
+        values *= BETTER[name]
+        gaps = (values[0] - values[1:]).nan_to_num(nan=0.0)  # neither reached the benchmark
+        ties = gaps.abs() <= ROUNDING
+        wins = (gaps > 0) & ~ties
+        found[name] = (wins.double() + ties.double() / 2).mean().item()
+    return found
+
+
+def shares(decision: LEGCNetDecision) -> dict[str, float]:
+    """Shares of the weights that are called causal, and that could not be tested."""
+    return {
+        "causal": decision.causal.double().mean().item(),
+        "untestable": decision.missing.double().mean().item(),
+    }
+
+
+def placebos(own: LEGCNet, other: LEGCNet, *, seed: int) -> dict[str, LEGCNet]:
+    """`own`, fitted to exponents that cannot cause its error."""
+    found = placebo_series(own.exponents_, generator=torch.Generator().manual_seed(seed))
+    series = {
+        "another trial": other.exponents_,
+        "half-shifted": found["own, half-shifted"],
+        "shuffled": found["own, shuffled"],
+        "noise": found["noise"],
+    }
+    layout = own.masks_.layout
+    return {
+        name: clone(own).fit_exponents(exponents, own.error_, layout=layout)
+        for name, exponents in series.items()
+    }
+
+
+def placebo_series(
+    exponents: torch.Tensor, *, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """A network's own exponents (W, P), and three stand-ins that need no other network."""
+    order = torch.rand(exponents.shape, generator=generator).argsort(0)
+    noise = torch.randn(exponents.shape, generator=generator, dtype=exponents.dtype)
+    return {
+        "own": exponents,
+        "own, half-shifted": half_shifted(exponents),
+        "own, shuffled": exponents.gather(0, order),
+        "noise": noise,
+    }
+
+
+def half_shifted(exponents: torch.Tensor) -> torch.Tensor:
+    """The series (W, P) rolled by half their length, all by the same number of windows.
+
+    Examples
+    --------
+    >>> half_shifted(torch.arange(5)[:, None])[:, 0]
+    tensor([3, 4, 0, 1, 2])
+    """
+    return exponents.roll(len(exponents) // 2, dims=0)
