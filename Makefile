@@ -16,6 +16,7 @@ PROFILE ?= quick
 VENV ?= .venv
 PORT ?= 8000
 TEST_JOBS ?= 2
+NUMERICAL := dynamics causality pruning diagnostics
 # PYTHON: the interpreter that makes the environment; empty takes the first below that is 3.11 or newer.
 PYTHON ?=
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14)
@@ -30,7 +31,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 BUILD := $(PY) book/build.py $(if $(JOBS),--jobs $(JOBS))
 
-.PHONY: help setup book notebooks pairs test lint bench serve clean distclean retarget
+.PHONY: help setup book notebooks pairs test portable lint bench serve clean distclean retarget
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +54,16 @@ test: export MKL_NUM_THREADS ?= 1
 test: export OPENBLAS_NUM_THREADS ?= 1
 test: $(INSTALLED) ## Run the tests; ARGS="-k masks" runs some of them
 	@$(PY) -m pytest --numprocesses $(TEST_JOBS) --dist loadfile $(ARGS)
+
+# The same numbers to rounding, not to the bit, are promised on another processor: this plays one.
+portable: export ATEN_CPU_CAPABILITY := default
+portable: export ONEDNN_MAX_CPU_ISA := SSE41
+portable: export MKL_ENABLE_INSTRUCTIONS := SSE4_2
+portable: export OPENBLAS_CORETYPE := Nehalem
+portable: export NPY_DISABLE_CPU_FEATURES := X86_V3 X86_V4 AVX512_ICL AVX512_SPR
+portable: export OMP_NUM_THREADS := 2
+portable: $(INSTALLED) ## Run the numerical tests as on a processor with few instructions, on two threads
+	@$(PY) -m pytest --numprocesses $(TEST_JOBS) --dist loadfile $(addprefix tests/,$(NUMERICAL)) $(ARGS)
 
 lint: $(INSTALLED) ## Check style and format
 	@$(PY) -m ruff check .

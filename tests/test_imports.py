@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import causalprune_lib
+import causalprune_studies
 from causalprune_lib._moved import MOVED
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +24,7 @@ ROOMS = ("nets", "dynamics", "causality", "pruning", "diagnostics", "evidence")
 HEAVY = ("shap", "weightwatcher", "pyhessian", "datasets", "nolds", "statsmodels", "plotly")
 HEAVY += ("torch_pruning", "hessian_eigenthings")
 SLOW = ("pandas", "sklearn", "matplotlib", "scipy", "joblib")
+OURS = ("causalprune_lib", "causalprune_studies")
 BUDGET = 0.3  # seconds that `import causalprune_lib` may add to `import torch`
 
 
@@ -52,7 +54,7 @@ def imports_of(module: str, source: str, *, is_package: bool) -> set[str]:
             children = {f"{origin}.{alias.name}" for alias in node.names}
             # `from room import file` names files; `from room.file import name` names the file
             found |= (children & FILES.keys()) or {origin}
-    return {name for name in found if name.split(".")[0] in ("causalprune_lib", STUDIES.name)}
+    return {name for name in found if name.split(".")[0] in OURS}
 
 
 EDGES = {
@@ -178,6 +180,55 @@ def test_names_that_left_still_work_and_say_where_they_went(name):
     assert name not in HOMES
     with pytest.warns(DeprecationWarning, match=f"causalprune_lib.{name} "):
         assert getattr(causalprune_lib, name) is not None
+
+
+PAGE_NAMES = set(causalprune_studies.__all__)
+MODULES = {"causalprune_lib.dynamics.systems"}  # of named systems, one by one
+SHARED = (f"{STUDIES.name}.paper_networks", f"{STUDIES.name}.figures")
+
+
+def foreign_imports(number: int, source: str) -> list[str]:
+    """What a page imports of this project that is neither public, nor its own chapter's."""
+    own = tuple(name for name in FILES if chapter_of(name) == number)
+    wrong = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.split(".")[0] in OURS]
+            wrong += [name for name in names if name not in OURS]
+        elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in OURS:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                public = (node.module == "causalprune_lib" and alias.name in HOMES) or (
+                    node.module == STUDIES.name and alias.name in PAGE_NAMES
+                )
+                shared = node.module.startswith(SHARED)
+                if not (public or shared or node.module in own or name in MODULES):
+                    wrong.append(name)
+    return wrong
+
+
+def test_the_reader_of_a_page_tells_own_from_foreign():
+    source = (
+        "import causalprune_lib as cp, causalprune_studies as book, numpy\n"
+        "from causalprune_lib import train\n"
+        "from causalprune_lib.dynamics import systems\n"
+        "from causalprune_studies.ch02_chaos.study import LearningRateSweep\n"
+        "from causalprune_studies.paper_networks.settings import legcnet_settings\n"
+    )
+    assert foreign_imports(2, source) == []
+    assert foreign_imports(3, source) == ["causalprune_studies.ch02_chaos.study.LearningRateSweep"]
+    assert foreign_imports(2, "from causalprune_lib.pruning.select import floor_counts") == [
+        "causalprune_lib.pruning.select.floor_counts"
+    ]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_a_notebook_imports_public_names_and_its_own_chapter(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    source = "\n".join(re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", cell) for cell in code)
+    number = int(path.stem[:2]) if path.stem[:2].isdigit() else 0
+    assert foreign_imports(number, source) == []
 
 
 def test_the_book_uses_public_names_only():

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING shows a newcomer works: a score of one's own, to a table beside its controls."""
+"""What CONTRIBUTING shows a newcomer works: a score, from nothing to a table with controls."""
 
 from __future__ import annotations
 
