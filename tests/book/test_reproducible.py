@@ -1,10 +1,11 @@
-"""Notebooks run again show the same: one in rotation, and those that could need data from outside."""
+"""Notebooks run again show the same: one in rotation, and those whose data could come from afar."""
 
 from __future__ import annotations
 
 import datetime
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from nbformat import NotebookNode
