@@ -1,4 +1,4 @@
-"""Verdicts of chapters 2 to 4, on rows made up so that the answer is known."""
+"""Verdicts of chapters 2 and 3, on rows made up so that the answer is known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from causalprune_studies.ch02_chaos import verdicts as ch02
 from causalprune_studies.ch02_chaos.study import halves_by_order
 from causalprune_studies.ch03_exponents import verdicts as ch03
 from causalprune_studies.ch03_exponents.study import CHAOTIC, ITSELF, NOT_CHAOTIC
-from causalprune_studies.ch04_granger import verdicts as ch04
 
 PROVENANCE = {
     "commit": "abc",
@@ -126,50 +125,9 @@ def test_positive_values_are_judged_by_what_is_not_chaotic(changes, expected):
     assert [v.n_seeds for v in found.values()] == [10, 5, 5]
 
 
-def calls(*, noise=0.34, found=0.9, false=0.3, share_false=0.7, fooled=1.0):
-    """Rates of the released rule; the corrected one is right."""
-    rows = []
-    worlds = ("independent noise", "hidden driver", "falling curves", "true arrows", "random walks")
-    for world, seed, width in itertools.product(worlds, range(5), (151, 487)):
-        for rule, series in itertools.product(
-            ("as released", "corrected", "one lag, F"), ("as they are", "steps")
-        ):
-            at = {"world": world, "seed": seed, "samples": width, "rule": rule, "series": series}
-            rates = {"false": {"independent noise": noise, "true arrows": false}.get(world, fooled)}
-            if world == "true arrows":
-                rates |= {"found": found, "share_false": share_false}
-            if rule != "as released":
-                rates = dict.fromkeys(rates, 0.05)
-            if series == "steps":
-                rates = dict.fromkeys(rates, 0.5)
-            rows += [at | {"metric": m, "value": v} for m, v in rates.items()]
-    return frame(rows)
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({}, ["not reproduced", "partly", "not reproduced"]),
-        ({"noise": 0.049, "share_false": 0.04, "fooled": 0.04}, ["reproduced"] * 3),
-        ({"noise": 0.09, "fooled": 0.2}, ["partly"] * 3),
-        ({"found": 0.3, "share_false": 0.01}, ["not reproduced"] * 3),
-    ],
-)
-def test_a_rule_is_judged_by_worlds_without_arrows(changes, expected):
-    verdicts = ch04.verdicts(calls(**changes))
-    assert [*verdicts] == [*ch04.CRITERIA]
-    assert words(verdicts) == expected
-
-
-def test_the_effect_on_noise_is_the_rule_minus_one_f_test():
-    verdict = ch04.verdicts(calls(noise=0.34))["false alarms stay at 5%"]
-    assert verdict.effect == pytest.approx(29, abs=1e-3)  # points
-    assert "34.0% at 151 and 34.0% at 487" in verdict.control
-
-
 @pytest.mark.parametrize(
     ("judge", "rows"),
-    [(ch02.verdicts, training), (ch03.verdicts, exponents), (ch04.verdicts, calls)],
+    [(ch02.verdicts, training), (ch03.verdicts, exponents)],
 )
 def test_quick_and_dirty_rows_are_refused(judge, rows):
     with pytest.raises(ValueError, match='profile "full"'):

@@ -149,7 +149,8 @@ EXAMPLES = {
         xlabel="Length (samples)", logarithmic=True,
     ),
     "ch04_granger.plot_rate_dots": call(
-        table(what=["noise", "real"], n=[30, 60]), label="what", hue="n"
+        table(what=["noise", "real"], n=[30, 60]), label="what", hue="n",
+        xlabel="Called causal (%)",
     ),
     "ch04_granger.plot_arrow_rates": call(
         pd.DataFrame(np.full((3, 3), 0.3), index=[*"abc"], columns=[*"abc"]), true={("a", "b")}

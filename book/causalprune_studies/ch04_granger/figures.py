@@ -1,4 +1,4 @@
-"""Figures of rates: how often a test called something causal. Finished tables in, Axes out.
+"""Figures of chapter 4: series, one test, many p-values, and rates. Finished tables in, Axes out.
 
 A rate is a row with `mean`, `low` and `high`, all fractions: the share, and its interval.
 """
@@ -14,8 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from causalprune_lib._validation import check_finite, check_fraction, check_shape
-from causalprune_lib.evidence.statistics import require_columns
+from causalprune_lib._validation import check_finite, check_shape
 from causalprune_lib.evidence.style import (
     BLACK,
     BLUE,
@@ -27,8 +26,45 @@ from causalprune_lib.evidence.style import (
     percent,
     use_style,
 )
+from causalprune_studies.figures import plot_dots, plot_lines
 
-# ---- granger: The figures of single Granger tests: series, null distribution, sorted p-values.
+LEVEL = 0.05  # what the tests promise: a dashed line
+
+
+def plot_series(
+    frame: pd.DataFrame,
+    *,
+    xlabel: str,
+    ylabels: Collection[str],
+    axes: np.ndarray | None = None,
+) -> np.ndarray:
+    """Series of one time axis, one above the other.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Index: time. One column per series.
+    xlabel : str
+        What the index is, with its unit.
+    ylabels : collection of str
+        What each column is, with its unit.
+    axes : array of Axes, optional
+        One for each column.
+    """
+    n = frame.shape[1]
+    if axes is None:
+        with use_style():
+            axes = plt.subplots(
+                n, 1, figsize=(6.4, 1.9 * n), sharex=True, squeeze=False, layout="constrained"
+            )[1][:, 0]
+            return plot_series(frame, xlabel=xlabel, ylabels=ylabels, axes=axes)
+    styles = line_styles(frame.columns)
+    for ax, name, ylabel in zip(axes, frame, ylabels, strict=True):
+        look = {**styles[name], "linestyle": "-", "markersize": 3, "linewidth": 1.4}
+        ax.plot(frame.index, frame[name], **look)
+        ax.set_ylabel(ylabel)
+    axes[-1].set_xlabel(xlabel)
+    return axes
 
 
 def plot_null_statistic(
@@ -66,9 +102,7 @@ def plot_null_statistic(
     return ax
 
 
-def plot_sorted_pvalues(
-    pvalue: np.ndarray, *, true: np.ndarray, alpha: float = 0.05, ax: Axes | None = None
-) -> Axes:
+def plot_sorted_pvalues(pvalue: np.ndarray, *, true: np.ndarray, ax: Axes | None = None) -> Axes:
     """Many p-values in order, with the thresholds of three ways to correct for their number.
 
     Parameters
@@ -77,28 +111,24 @@ def plot_sorted_pvalues(
         In any order.
     true : bool array (m,)
         Which of them belong to a true cause.
-    alpha : float
-        The level.
     ax : Axes, optional
         Where to draw; logarithmic upwards.
     """
     pvalue, true = np.asarray(pvalue, dtype=float), np.asarray(true, dtype=bool)
-    check_shape("pvalue", pvalue, (None,))
     check_shape("true", true, pvalue.shape)
     check_finite("pvalue", pvalue)
-    alpha = check_fraction("alpha", alpha)
     order = np.argsort(pvalue, kind="stable")
     rank = np.arange(1, len(pvalue) + 1)
-    floor = alpha / len(pvalue) / 30
+    floor = LEVEL / len(pvalue) / 30
     with canvas(ax) as ax:
-        for mine, name, place in ((True, "a true cause", 0), (False, "noise", 1)):
-            chosen = true[order] == mine
-            look = {**line_styles(range(2))[place], "linestyle": ""}
-            ax.plot(rank[chosen], pvalue[order][chosen].clip(floor), label=name, **look)
+        for name, look in line_styles(["a true cause", "noise"]).items():
+            chosen = true[order] == (name == "a true cause")
+            look = {**look, "linestyle": "", "label": name}
+            ax.plot(rank[chosen], pvalue[order][chosen].clip(floor), **look)
         for height, name, dashes in (
-            (np.full(len(rank), alpha), "no correction", "--"),
-            (alpha * rank / len(rank), "Benjamini-Hochberg", "-"),
-            (np.full(len(rank), alpha / len(rank)), "Bonferroni", ":"),
+            (np.full(len(rank), LEVEL), "no correction", "--"),
+            (LEVEL * rank / len(rank), "Benjamini-Hochberg", "-"),
+            (np.full(len(rank), LEVEL / len(rank)), "Bonferroni", ":"),
         ):
             ax.plot(rank, height, color=BLACK, linestyle=dashes, label=name)
         ax.set_yscale("log")
@@ -106,169 +136,6 @@ def plot_sorted_pvalues(
         ax.set_xlabel("Rank among the candidates (number)")
         ax.set_ylabel("p-value (logarithmic)")
         legend_above(ax)
-    return ax
-
-
-def plot_series(
-    frame: pd.DataFrame,
-    *,
-    xlabel: str,
-    ylabels: list[str] | None = None,
-    axes: np.ndarray | None = None,
-) -> np.ndarray:
-    """Series of one time axis, one above the other.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Index: time. One column per series.
-    xlabel : str
-        What the index is, with its unit.
-    ylabels : list of str, optional
-        One for each column; default: the names of the columns.
-    axes : array of Axes, optional
-        One for each column.
-
-    Returns
-    -------
-    array of Axes
-    """
-    n = frame.shape[1]
-    ylabels = [str(name) for name in frame] if ylabels is None else ylabels
-    if len(ylabels) != n:
-        raise ValueError(f"ylabels must have one entry for each of {n} series; got {len(ylabels)}.")
-    if axes is None:
-        with use_style():
-            axes = plt.subplots(
-                n, 1, figsize=(6.4, 1.9 * n), sharex=True, squeeze=False, layout="constrained"
-            )[1][:, 0]
-            return plot_series(frame, xlabel=xlabel, ylabels=ylabels, axes=axes)
-    styles = line_styles(frame.columns)
-    for ax, name, ylabel in zip(axes, frame, ylabels, strict=True):
-        look = {**styles[name], "linestyle": "-", "markersize": 3, "linewidth": 1.4}
-        ax.plot(frame.index, frame[name], **look)
-        ax.set_ylabel(ylabel)
-    axes[-1].set_xlabel(xlabel)
-    return axes
-
-
-# ---- rates: Figures of rates: how often a test called something causal. Finished tables in, Axes
-
-
-RATE = ["mean", "low", "high"]
-
-
-def plot_rates(
-    table: pd.DataFrame,
-    *,
-    x: str,
-    hue: str,
-    xlabel: str,
-    ylabel: str = "Called causal (%)",
-    nominal: float | None = 0.05,
-    logarithmic: bool = False,
-    ax: Axes | None = None,
-) -> Axes:
-    """Rates against a number such as the length of the series, one line each, with intervals.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Columns `x`, `hue` and `mean`, `low`, `high` (fractions; NaN is left out).
-    x, hue : str
-        The column along the axis, and the one that tells the lines apart.
-    xlabel, ylabel : str
-        What they are, with their units.
-    nominal : float, optional
-        The level the test promises: a dashed line.
-    logarithmic : bool
-        The x axis, marked at the values of the table.
-    ax : Axes, optional
-        Where to draw.
-    """
-    require_columns("table", table, [x, hue, *RATE])
-    styles = line_styles(table[hue].unique())
-    with canvas(ax) as ax:
-        for name, rows in table.dropna(subset=RATE).groupby(hue, sort=False):
-            rows = rows.sort_values(x)
-            ax.errorbar(
-                rows[x],
-                rows["mean"],
-                yerr=_spread(rows),
-                label=str(name),
-                capsize=3,
-                **styles[name],
-            )
-        if nominal is not None:
-            ax.axhline(check_fraction("nominal", nominal), color=GREY, linestyle="--", zorder=0)
-        if logarithmic:
-            ax.set_xscale("log")
-            ax.xaxis.set_major_locator(FixedLocator(sorted(table[x].unique())))
-            ax.xaxis.set_minor_locator(NullLocator())
-            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        else:
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.yaxis.set_major_formatter(percent())
-        ax.set_ylim(-0.02, 1.02)
-        ax.set_xlabel(xlabel)
-        ax.set_ylabel(ylabel)
-        legend_above(ax)
-    return ax
-
-
-def plot_rate_dots(
-    table: pd.DataFrame,
-    *,
-    label: str,
-    hue: str | None = None,
-    xlabel: str = "Called causal (%)",
-    nominal: float | None = 0.05,
-    ax: Axes | None = None,
-) -> Axes:
-    """Rates by name: one line of the figure per name, one dot per `hue`, with intervals.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Columns `label`, `hue` if given, and `mean`, `low`, `high` (fractions).
-    label : str
-        The column whose entries stand at the left, in order of appearance.
-    hue : str, optional
-        The column that tells the dots of one line apart.
-    xlabel : str
-        What the rate is.
-    nominal : float, optional
-        The level the test promises: a dashed line.
-    ax : Axes, optional
-        Where to draw.
-    """
-    require_columns("table", table, [label, *([hue] if hue else []), *RATE])
-    names = list(table[label].unique())
-    groups = list(table.groupby(hue, sort=False)) if hue else [(None, table)]
-    styles = line_styles(name for name, _ in groups)
-    with canvas(ax) as ax:
-        for i, (name, rows) in enumerate(groups):
-            places = [names.index(entry) for entry in rows[label]]
-            shift = 0.22 * (i - (len(groups) - 1) / 2)
-            look = {**styles[name], "linestyle": ""}
-            ax.errorbar(
-                rows["mean"],
-                np.array(places) + shift,
-                xerr=_spread(rows),
-                label="_" if name is None else str(name),
-                capsize=4,
-                **look,
-            )
-        if nominal is not None:
-            ax.axvline(check_fraction("nominal", nominal), color=GREY, linestyle="--", zorder=0)
-        ax.set_yticks(range(len(names)), labels=[str(name) for name in names])
-        ax.set_ylim(len(names) - 0.5, -0.5)
-        ax.set_xlim(-0.02, 1.02)
-        ax.xaxis.set_major_formatter(percent())
-        ax.set_xlabel(xlabel)
-        if hue:  # ends at the right: it may reach over the names at the left
-            place = {"loc": "lower right", "bbox_to_anchor": (1, 1.02), "borderaxespad": 0}
-            ax.legend(ncols=len(groups), columnspacing=1.2, handletextpad=0.3, **place)
     return ax
 
 
@@ -286,12 +153,12 @@ def plot_arrow_rates(
     ax : Axes, optional
         Where to draw.
     """
-    if list(rates.index) != list(rates.columns):
+    names = list(rates.index)
+    if names != list(rates.columns):
         raise ValueError(
-            f"rates must have the same names in rows and columns; got {list(rates.index)} and "
+            f"rates must have the same names in rows and columns; got {names} and "
             f"{list(rates.columns)}."
         )
-    names = list(rates.index)
     values = rates.to_numpy(dtype=float, copy=True)
     np.fill_diagonal(values, np.nan)
     with canvas(ax) as ax:
@@ -313,7 +180,64 @@ def plot_arrow_rates(
     return ax
 
 
-def _spread(rows: pd.DataFrame) -> np.ndarray:
-    """Distances (2, rows) from the mean to both ends of the interval."""
-    ends = np.stack([rows["mean"] - rows.low, rows.high - rows["mean"]])
-    return np.nan_to_num(ends).clip(0)
+def plot_rates(
+    table: pd.DataFrame,
+    *,
+    x: str,
+    hue: str,
+    xlabel: str,
+    logarithmic: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Rates against a number such as the length of the series, one line each, with intervals.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `x`, `hue` and `mean`, `low`, `high` (fractions).
+    x, hue : str
+        The column along the axis, and the one that tells the lines apart.
+    xlabel : str
+        What the first is, with its unit.
+    logarithmic : bool
+        The x axis, marked at the values of the table.
+    ax : Axes, optional
+        Where to draw.
+    """
+    with canvas(ax) as ax:
+        labels = {"xlabel": xlabel, "ylabel": "Called causal (%)"}
+        plot_lines(table, x=x, hue=hue, interval="bars", ax=ax, **labels)
+        ax.axhline(LEVEL, color=GREY, linestyle="--", zorder=0)
+        if logarithmic:
+            ax.set_xscale("log")
+            ax.xaxis.set_major_locator(FixedLocator(sorted(table[x].unique())))
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        else:
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.yaxis.set_major_formatter(percent())
+        ax.set_ylim(-0.02, 1.02)
+    return ax
+
+
+def plot_rate_dots(
+    table: pd.DataFrame, *, label: str, hue: str, xlabel: str, ax: Axes | None = None
+) -> Axes:
+    """Rates by name: one line of the figure per `label`, one dot per `hue`, with intervals.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `label`, `hue` and `mean`, `low`, `high` (fractions).
+    label, hue : str
+        The column whose entries stand at the left, in order of appearance, and the one that tells
+        the dots of one line apart.
+    xlabel : str
+        What the rate is, with its unit.
+    ax : Axes, optional
+        Where to draw.
+    """
+    ax = plot_dots(table, y=label, hue=hue, xlabel=xlabel, reference=LEVEL, ax=ax)
+    ax.set_xlim(-0.02, 1.02)
+    ax.xaxis.set_major_formatter(percent())
+    return ax

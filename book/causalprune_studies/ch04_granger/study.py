@@ -22,17 +22,11 @@ from causalprune_lib.evidence.grid import Point
 from causalprune_studies.ch04_granger.stationarity import difference_until_stationary
 
 ALPHA = 0.05
-
-
 MAX_LAG = 14
-
-
 N_TRUE = 5  # of the candidates, in the one world that has true arrows
-
-
 STRENGTH = 0.5  # of each true arrow; the noise of the effect has deviation 1
-
-
+AS_THEY_ARE, STEPS, ADF = "as they are", "steps", "after ADF"
+DIFFERENCED = ("random walks", "falling curves")  # the worlds in which differences are tried too
 RULES: dict[str, Callable[[GrangerResult], torch.Tensor]] = {
     "as released": lambda r: causal_decision(r, rule="as_released", alpha=ALPHA).causal,
     "corrected": lambda r: causal_decision(r, alpha=ALPHA).causal,
@@ -99,12 +93,6 @@ WORLDS: dict[str, Callable[..., torch.Tensor]] = {
 }
 
 
-AS_THEY_ARE, STEPS, ADF = "as they are", "steps", "after ADF"
-
-
-DIFFERENCED = ("random walks", "falling curves")  # the worlds in which differences are tried too
-
-
 def prepare(series: torch.Tensor, how: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Effect (W,) and causes (W, S) from `series` (W, 1 + S): as they are, or differenced.
 
@@ -151,34 +139,27 @@ class GrangerRates:
     def run(self, seed: int) -> Iterator[Point]:
         """All worlds, widths, preparations and rules."""
         check_int("n_causes", self.n_causes, minimum=N_TRUE + 1)
+        check_int("n_effects", self.n_effects)
         generator = torch.Generator(self.on).manual_seed(seed)
         for world in self.worlds:
             make = WORLDS[check_choice("worlds: each", world, WORLDS)]
             ways = (AS_THEY_ARE, STEPS, ADF) if world in DIFFERENCED else (AS_THEY_ARE,)
             for width in self.widths:
                 drawn = [
-                    make(self.n_causes, width, generator=generator)
-                    for _ in range(check_int("n_effects", self.n_effects))
+                    make(self.n_causes, width, generator=generator) for _ in range(self.n_effects)
                 ]
                 for how in ways:
-                    calls = [self._calls(*prepare(series, how)) for series in drawn]
-                    for rule in RULES:
-                        called = torch.stack([call[rule] for call in calls])  # (effects, causes)
-                        n_true = N_TRUE if make is pushed else 0
-                        yield Point(
-                            _counted(called, n_true),
-                            world=world,
-                            samples=width,
-                            series=how,
-                            rule=rule,
-                        )
-
-    def _calls(self, effect: torch.Tensor, causes: torch.Tensor) -> dict[str, torch.Tensor]:
-        result = granger_test(effect, causes, max_lag=MAX_LAG, lag="bic")
-        return {name: rule(result).cpu() for name, rule in RULES.items()}
+                    tested = [
+                        granger_test(*prepare(series, how), max_lag=MAX_LAG, lag="bic")
+                        for series in drawn
+                    ]
+                    for name, rule in RULES.items():
+                        called = torch.stack([rule(result).cpu() for result in tested])
+                        counted = count(called, N_TRUE if make is pushed else 0)
+                        yield Point(counted, world=world, samples=width, series=how, rule=name)
 
 
-def _counted(called: torch.Tensor, n_true: int) -> dict[str, float]:
+def count(called: torch.Tensor, n_true: int) -> dict[str, float]:
     """Rates of `called` (effects, causes), of which the first `n_true` causes are true."""
     true, false = called[:, :n_true].double(), called[:, n_true:].double()
     rates = {"false": false.mean().item(), "any_false": (false.sum(1) > 0).double().mean().item()}

@@ -20,40 +20,26 @@ def series(width, seed=0):
     return x * np.array([1, 1e-3, 1e3] * 3)
 
 
-@pytest.mark.parametrize("trend", ["c", "ct"])
-@pytest.mark.parametrize("criterion", ["aic", "bic"])
 @pytest.mark.parametrize("width", [10, 60, 201])
-def test_equal_to_statsmodels(width, trend, criterion):
+def test_equal_to_statsmodels_and_alone_as_in_a_batch(width):
     from statsmodels.tsa.stattools import adfuller
 
     x = series(width)
-    result = adf_test(x, trend=trend, criterion=criterion)
+    result = adf_test(x)
     for s in range(x.shape[1]):
-        found = adfuller(x[:, s], regression=trend, autolag=criterion, result_object=True)
+        found = adfuller(x[:, s], result_object=True)
         assert int(result.lag[s]) == found.lags
         assert float(result.statistic[s]) == pytest.approx(found.statistic, rel=1e-8)
         assert float(result.pvalue[s]) == pytest.approx(found.pvalue, rel=1e-7, abs=1e-12)
-
-
-def test_a_given_largest_lag_and_batches():
-    from statsmodels.tsa.stattools import adfuller
-
-    x = series(40, seed=1)
-    result = adf_test(x, max_lag=3)
-    for s in range(x.shape[1]):
-        found = adfuller(x[:, s], maxlag=3, result_object=True)
-        assert int(result.lag[s]) == found.lags
-        assert float(result.statistic[s]) == pytest.approx(found.statistic, rel=1e-8)
-        alone = adf_test(x[:, [s]], max_lag=3)
-        assert float(alone.statistic) == pytest.approx(float(result.statistic[s]), rel=1e-10)
+    alone = adf_test(x[:, [4]])
+    assert float(alone.statistic) == pytest.approx(float(result.statistic[4]), rel=1e-10)
 
 
 def test_the_level_of_the_test_on_random_walks():
-    """MacKinnon's p-values of a random walk with no lag to choose are uniform near 5%."""
-    walks = np.random.default_rng(2).normal(size=(300, 3000)).cumsum(0)
-    rate = float((adf_test(walks, max_lag=0).pvalue < 0.05).double().mean())
-    low, high = stats.binom.ppf([5e-4, 1 - 5e-4], 3000, 0.05) / 3000
-    assert low <= rate <= high
+    """A lag chosen by AIC makes the test a little too ready: about 6% in place of 5."""
+    walks = np.random.default_rng(2).normal(size=(300, 1500)).cumsum(0)
+    rate = float((adf_test(walks).pvalue < 0.05).double().mean())
+    assert 0.03 < rate < 0.08
 
 
 def test_what_cannot_be_tested_is_missing():
@@ -73,12 +59,6 @@ def test_errors_name_the_parameter():
     x = np.zeros((20, 2))
     with pytest.raises(ValueError, match=r"x must have shape \(any, any\); got \(20,\)"):
         adf_test(x[:, 0])
-    with pytest.raises(ValueError, match="max_lag must be <= 8 for 20 samples; got 9"):
-        adf_test(x, max_lag=9)
-    with pytest.raises(ValueError, match="trend must be one of"):
-        adf_test(x, trend="n")
-    with pytest.raises(ValueError, match="criterion must be one of"):
-        adf_test(x, criterion="t-stat")
     with pytest.raises(ValueError, match="causes must have shape"):
         difference_until_stationary(x[:, 0], x[:10])
 
@@ -95,23 +75,22 @@ def test_series_of_known_order():
     np.testing.assert_allclose(ready.effect, noise[2:, 1], atol=1e-9)
     np.testing.assert_allclose(ready.causes[:, 0], noise[2:, 0])
     np.testing.assert_allclose(ready.causes[:, 1], noise[2:, 2], atol=1e-9)
-    assert ready.effect_pvalue < 0.05
-    assert (ready.cause_pvalue[:2] < 0.05).all()
-    assert ready.cause_pvalue[2].isnan()
+    assert adf_test(ready.effect[:, None]).pvalue < 0.05
+    assert (adf_test(ready.causes).pvalue[:2] < 0.05).all()
 
 
-def test_no_more_differences_than_allowed():
+def test_no_more_than_two_differences():
     walk = np.random.default_rng(5).normal(size=(200, 2)).cumsum(0).cumsum(0).cumsum(0)
-    ready = difference_until_stationary(walk[:, 0], walk[:, 1:], max_order=1)
-    assert ready.effect_order == 1
-    assert ready.effect_pvalue > 0.05
-    assert torch.equal(ready.effect, torch.from_numpy(np.diff(walk[:, 0])))
+    ready = difference_until_stationary(walk[:, 0], walk[:, 1:])
+    assert ready.effect_order == 2
+    assert adf_test(ready.effect[:, None]).pvalue > 0.05
+    assert torch.equal(ready.effect, torch.from_numpy(np.diff(walk[:, 0], n=2)))
 
 
 def test_differencing_removes_spurious_causes():
     """Random walks that share nothing: many seem causal, and 5% after differencing."""
     rng = np.random.default_rng(6)
-    n, before, after = 250, 0, 0
+    n, before, after = 150, 0, 0
     for _ in range(n):
         walks = rng.normal(size=(100, 2)).cumsum(0)
         effect, causes = walks[:, 0], walks[:, 1:]
