@@ -42,6 +42,12 @@ def test_percent_is_for_reading():
     ]
 
 
+def test_a_mean_is_said_with_half_the_width_of_its_interval():
+    table = pd.DataFrame([{"w": "a", "rule": "F", "mean": 0.25, "low": 0.2, "high": 0.3}])
+    shown = tables.plus_minus(table, index="w", columns="rule", scale=100)
+    assert shown.loc["a", "F"] == "25\xa0±\xa05"
+
+
 def full_rows():
     rows = [
         {"world": w, "series": s, "rule": r, "samples": n, "metric": m, "seed": seed, "value": v}

@@ -70,6 +70,21 @@ def in_percent(table: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
+def plus_minus(
+    table: pd.DataFrame,
+    *,
+    index: str | list[str],
+    columns: str | list[str],
+    scale: float = 1.0,
+    digits: int = 0,
+) -> pd.DataFrame:
+    """Means for reading, times `scale`, with half the width of their intervals, as a pivot."""
+    half = scale * (table.high - table.low) / 2
+    cells = zip(scale * table["mean"], half, strict=True)
+    text = [f"{mean:.{digits}f}\xa0±\xa0{width:.{digits}f}" for mean, width in cells]
+    return table.assign(text=text).pivot(index=index, columns=columns, values="text")
+
+
 def wrongly_called(rows: pd.DataFrame, samples: int) -> pd.DataFrame:
     """Of series without an arrow, what both rules call causal, by `candidates` and `rule`."""
     rows = rows[(rows.samples == samples) & (rows.metric == "false") & _both_rules(rows)]
