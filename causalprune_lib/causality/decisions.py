@@ -7,9 +7,8 @@ the lag chosen beforehand by BIC (or Bonferroni's over all lags), and corrects o
 Benjamini and Hochberg; a series that cannot be tested is not causal, and is counted.
 
 A lag chosen on the data that are then tested makes the p-value a little too small: of pure noise,
-60 samples long, 6% instead of 5% fall below 0.05 where BIC chose among 14 lags. A lag fixed
-beforehand and Bonferroni over all lags keep the level. The released rule calls about 85% of such
-noise causal.
+60 samples long, 6% instead of 5% fall below 0.05 where BIC chose among 14 lags. A fixed lag and
+Bonferroni keep the level. The released rule calls about 85% of such noise causal.
 
 Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal Statistical
 Society B 57, 289-300, 1995.
@@ -56,24 +55,18 @@ def causal_decision(
     alpha: float = 0.05,
     over_lags: str = "chosen",
 ) -> CausalDecision:
-    """Decide which of the tested series are causal.
+    """Decide which of the tested series are causal, by one of the two rules above.
 
     Parameters
     ----------
     result : GrangerResult
-        For "corrected" with `over_lags="chosen"`, from `granger_test(..., lag="bic")`, `"aic"` or a
-        fixed lag. Its `test` says which p-values "corrected" uses; "as_released" always uses chi2.
+        Its `test` says which p-values "corrected" uses; "as_released" always uses chi2.
     rule : {"corrected", "as_released"}
-        See the top of this file.
     alpha : float
         "corrected": the false discovery rate, p <= alpha. "as_released": p < alpha.
     over_lags : {"chosen", "bonferroni"}
-        How "corrected" gets one p-value per series.
-
-    Raises
-    ------
-    ValueError
-        No lag was chosen, or an option is out of range.
+        How "corrected" gets one p-value per series: at the lag that `granger_test` was told to
+        choose (a ValueError where it was not), or Bonferroni's over all lags.
 
     Examples
     --------

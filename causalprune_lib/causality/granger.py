@@ -121,11 +121,6 @@ def granger_test(
     test : {"f", "chi2"}
         What `pvalue` returns. The F test keeps its level in short series.
 
-    Raises
-    ------
-    TypeError, ValueError
-        `effect` holds NaN or infinity, the lengths differ, or an option is out of range.
-
     Examples
     --------
     >>> rng = np.random.default_rng(0)

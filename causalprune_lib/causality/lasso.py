@@ -34,6 +34,10 @@ RATIO = 0.1  # alpha / alpha_max of a fit, where neither is given
 class CausalLasso(RegressorMixin, BaseEstimator):
     """Which weights explain the change of the loss, by the lasso. A scikit-learn estimator.
 
+    X may be an array, a memory map or a tensor (T, P), or `Features` such as those of a recording
+    on disk (`causal_samples`). Only the columns of a working set are held, or those that survive
+    screening where they fit into 256 MiB. A memory map of float32 or float64 is not copied.
+
     Parameters
     ----------
     alpha : float, optional
@@ -50,10 +54,8 @@ class CausalLasso(RegressorMixin, BaseEstimator):
 
     Attributes
     ----------
-    coef_ : array (P,)
-        gamma. At most T are not zero (exact), or T groups.
-    support_ : array (P,) of bool
-        coef_ != 0: the weights to keep.
+    coef_, support_ : array (P,)
+        gamma, of which at most T (or T groups) are not zero; and coef_ != 0: the weights to keep.
     dual_gap_, relative_gap_ : float
         Distance of the objective from its minimum, at most: as such, and in units of |y|^2 / (2T).
     n_iter_ : int
@@ -61,17 +63,6 @@ class CausalLasso(RegressorMixin, BaseEstimator):
     alpha_, alpha_max_ : float
         The penalty used, and the smallest one with an empty support. For "sgd", that of the closed
         form, where predictions are negligible: max_k |sum_t w_t y_t x_tk| / sum_t w_t.
-
-    Notes
-    -----
-    X may be an array, a memory map or a tensor (T, P), or `Features` such as those of a recording
-    on disk (`causal_samples`). Only the columns of a working set are held, or those that survive
-    screening where they fit into 256 MiB. A memory map of float32 or float64 is not copied.
-
-    Raises
-    ------
-    ValueError
-        A penalty is not above 0, or the data are empty, not finite, too small or too large.
 
     Examples
     --------
@@ -189,16 +180,8 @@ def lasso_path(
 ) -> LassoPath:
     """Exact solutions for a descending list of penalties, each warm-started from the last.
 
-    Parameters
-    ----------
-    x : array, memory map, tensor (T, P) or Features
-        For instance the features of `causal_samples`, which stay on disk.
-    y : array (T,)
-        The changes of the loss.
-    alphas, alpha_ratios : sequence of float, optional
-        Penalties as such, or in units of alpha_max. Default: ten ratios from 0.5 to 0.02.
-    groups, tol, max_iter
-        As in `CausalLasso`, and so are the errors.
+    `alphas` are penalties as such, `alpha_ratios` in units of alpha_max: by default ten from 0.5 to
+    0.02. All else is as in `CausalLasso`.
 
     Examples
     --------
@@ -256,30 +239,13 @@ class SquaredIncrements(Features):
 def causal_samples(
     trajectory: Trajectory, *, layer: str | None = None, loss: str = "two_batch"
 ) -> tuple[SquaredIncrements, np.ndarray]:
-    """Features and effect of the causal model (eq. 7) for the recorded steps.
+    """Features (T, P) and effect dL_t (T,) of the causal model (eq. 7) for the recorded steps.
 
-    Parameters
-    ----------
-    trajectory : Trajectory
-        Every step recorded, with the losses.
-    layer : str, optional
-        One parameter, as the paper fits them; default all weights together.
-    loss : {"two_batch", "same_batch"}
-        "two_batch": dL_t = L(b_{t+1}, theta^{t+1}) - L(b_t, theta^t), as in the paper; the last
-        step has none. "same_batch": dL_t = L(b_t, theta^{t+1}) - L(b_t, theta^t), which takes a
-        recorder with a `probe`.
-
-    Returns
-    -------
-    features : SquaredIncrements (T, P)
-        For `CausalLasso` and `lasso_path`; `features.increments` says which steps they are.
-    effect : array (T,)
-        dL_t. Steps whose loss is NaN or infinite are left out, on both sides.
-
-    Raises
-    ------
-    ValueError
-        Not every step was recorded, or fewer than two of them have a loss.
+    Every step must be recorded, with the losses; where one is NaN or infinite, the step is left
+    out. `layer` chooses one parameter, as the paper fits them; by default all weights go together.
+    With `loss="two_batch"` dL_t = L(b_{t+1}, theta^{t+1}) - L(b_t, theta^t), as in the paper; the
+    last step has none. With "same_batch" dL_t = L(b_t, theta^{t+1}) - L(b_t, theta^t), which takes
+    a recorder with a `probe`.
     """
     check_choice("loss", loss, LOSSES)
     if (np.diff(trajectory.steps) != 1).any():

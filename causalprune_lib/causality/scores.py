@@ -50,18 +50,9 @@ def solver_step_sizes(
 ) -> torch.Tensor:
     r"""Total step size w (T,) in float64 that the released solver spends on each of T samples.
 
-    One sample per update, in the order of recording, with learning rate :math:`b / i^p` in update
-    i = 1, 2, ...: :math:`w_t = \sum_{q=0}^{Q-1} b / (t + qT)^p` for t = 1..T.
+    One sample per update, in the order of recording, with learning rate base / i^power in update i:
+    :math:`w_t = \sum_{q=0}^{Q-1} b / (t + qT)^p` for t = 1..T and Q passes.
 
-    Parameters
-    ----------
-    n_steps, passes : int
-        T, and Q, how often the solver goes through the samples.
-    base, power : float
-        b > 0 and p >= 0.
-
-    Examples
-    --------
     >>> solver_step_sizes(2, passes=1)
     tensor([0.0100, 0.0084], dtype=torch.float64)
     """
@@ -77,12 +68,8 @@ def released_sums(
 ) -> torch.Tensor:
     """sum_t w_t y_t x_tk (P,) in float64, on the device of `x`.
 
-    Parameters
-    ----------
-    x, y : tensors (T, P) and (T,)
-        Squared increments of the weights, and changes of the loss.
-    step_sizes : tensor (T,)
-        w, each > 0; see `solver_step_sizes`.
+    `x` (T, P) are squared increments of the weights, `y` (T,) changes of the loss, and
+    `step_sizes` (T,) the weights w > 0 of `solver_step_sizes`.
 
     Examples
     --------
@@ -113,47 +100,29 @@ def released_support(
     sums: Mapping[str, torch.Tensor],
     *,
     total_step: float,
-    alpha: float | Mapping[str, float],
+    alpha: float,
     floor: float | int = 0,
     empty: str = "error",
 ) -> Tensors:
     """What the released solver keeps, layer by layer: weight k if |sums_k| > alpha * total_step.
 
-    Parameters
-    ----------
-    sums, total_step : mapping of str to tensor, float
-        sum_t w_t y_t x_tk by layer, see `released_sums`, and sum_t w_t.
-    alpha : float or mapping of str to float
-        The paper's L1_coeff, > 0, in the units of `sums` over those of w: one for all layers, or
-        one for each.
-    floor : int or float
-        The least number (int) or fraction (float) of weights that a layer keeps: where fewer pass,
-        those with the largest sums; among equals, those that come later.
-    empty : {"error", "allow"}
-        What a layer that keeps no weight is, where the floor is 0.
+    `alpha` is the paper's L1_coeff, in the units of `sums` over those of w. `floor` is the least
+    number (int) or fraction (float) of weights that a layer keeps: where fewer pass, those with the
+    largest sums; among equals, those that come later. With a floor of 0 a layer that keeps no
+    weight is an error, or left `empty="allow"`.
 
-    Examples
-    --------
     >>> released_support({"a": torch.tensor([-3.0, 1.0, 2.0])}, total_step=2.0, alpha=1.0)
     {'a': tensor([ True, False, False])}
     """
     check_choice("empty", empty, ["error", "allow"])
-    if isinstance(alpha, Mapping):
-        for name in alpha:
-            check_choice("layer of alpha", name, sums)
-        missing = [name for name in sums if name not in alpha]
-        if missing:
-            raise ValueError(f"alpha must name every layer; missing {missing}.")
-        alphas = {name: check_positive(f"alpha[{name!r}]", alpha[name]) for name in sums}
-    else:
-        alphas = dict.fromkeys(sums, check_positive("alpha", alpha))
+    check_positive("alpha", alpha)
     counted = isinstance(floor, numbers.Integral)
     floor = check_int("floor", floor, minimum=0) if counted else check_fraction("floor", floor)
     keep, emptied = {}, {}
     for name, values in sums.items():
         size, n = values.abs(), values.numel()
         least = min(floor, n) if counted else math.ceil(round(floor * n, 6))
-        kept = size.double() > alphas[name] * total_step
+        kept = size.double() > alpha * total_step
         if int(kept.sum()) < least:
             best = size.flatten().argsort(stable=True)[-least:]
             kept = torch.zeros_like(kept)
@@ -163,7 +132,7 @@ def released_support(
         keep[name] = kept
     if emptied:
         highest = alpha_max(emptied, total_step=total_step)
-        listed = ", ".join(f"{alphas[n]:.6g} in {n!r} with {a:.6g}" for n, a in highest.items())
+        listed = ", ".join(f"{alpha:.6g} in {name!r} with {a:.6g}" for name, a in highest.items())
         raise ValueError(
             "alpha must be below alpha_max of each layer, or the layer keeps no weight; got "
             f'{listed}. floor= keeps the best ones; empty="allow" leaves it empty.'
@@ -183,13 +152,12 @@ class CausalScores:
     r"""Sums :math:`\sum_t w_t\, \Delta L_t\, (\Delta\theta_{kt})^2` during a `with` block.
 
     No checkpoint is kept, but four vectors as long as the weights, in float64 where a weight is and
-    float32 otherwise. What counts as a step, and how to use the block in Lightning or with Hugging
-    Face's `Trainer`, is as in `TrajectoryRecorder`.
+    float32 otherwise. Only steps may change the weights in the block; what counts as one, how to
+    use the block in Lightning or with Hugging Face's `Trainer`, and what `model`, `which`, `probe`
+    and `optimizer` are, is as in `TrajectoryRecorder`.
 
     Parameters
     ----------
-    model : nn.Module
-        The network; its own loop trains it. Only steps may change its weights in the block.
     n_steps : int
         How many steps the block will make: the step sizes w depend on it.
     loss : {"two_batch", "same_batch"}
@@ -198,15 +166,8 @@ class CausalScores:
         update enters the sums when the next step is made, and the last one of the block is left
         over: T = n_steps - 1. "same_batch", as in later code: L(b, theta') - L(b, theta), measured
         by the `probe`; T = n_steps.
-    which : {"prunable", "all"}
-        Which parameters; see `ParameterLayout.of`.
-    probe : callable, optional
-        `probe(model, *batch) -> loss`, called with what `batch(...)` was given, with the noise of
-        training off and no trace in it. With "two_batch" once per step, in place of logged losses.
     reuse_loss : bool
         With a probe and "same_batch": take the loss before the step from `log(loss=...)`.
-    optimizer : torch.optim.Optimizer, optional
-        Count the steps of this optimizer only.
 
     Attributes
     ----------
@@ -215,8 +176,7 @@ class CausalScores:
         their step size); those that came after the T announced; and the one (or none) whose second
         loss has not come. A warning ends a block with updates dropped, late or missing.
     total_step : float
-        :math:`\sum_t w_t` over the updates in the sums. Reading those raises RuntimeError without
-        any, and ValueError where the model has other layers now or a sum is not finite.
+        :math:`\sum_t w_t` over the updates in the sums.
 
     Examples
     --------
@@ -342,23 +302,23 @@ class CausalScores:
         n, planned = self.n_recorded + self.n_dropped, len(self._step_sizes)
         said = []
         if n + self.n_unfinished == 0:
-            said += ["No optimizer step of this model was seen; a loop without one calls step()"]
+            said.append("No optimizer step of this model was seen; a loop without one calls step()")
         elif n < planned:
-            said += [
+            said.append(
                 f"only {n} of the {planned} announced updates came, so the step sizes are not "
                 "quite the solver's (n_steps is too large)"
-            ]
+            )
         if self.n_dropped:
             ready = "log(loss=...) before each step" if self.loss == "two_batch" else "the probe"
-            said += [
+            said.append(
                 f"{self.n_dropped} of {n} updates are not in the sums, because the change of their "
                 f"loss is NaN, infinite or missing ({ready} gives it)"
-            ]
+            )
         if self.n_late:
-            said += [
+            said.append(
                 f"{self.n_late} updates came after the {planned} announced and are not in the sums "
                 "(n_steps is too small)"
-            ]
+            )
         if said:
             warnings.warn(". Also, ".join(said) + ".", stacklevel=2)
 
@@ -377,7 +337,7 @@ class CausalScores:
 
     @property
     def sums(self) -> Tensors:
-        """sum_t w_t dL_t (d theta_kt)^2, in units of the loss times those of squared weights."""
+        """sum_t w_t dL_t (d theta_kt)^2; raises where none is recorded or one is not finite."""
         return self._by_layer("_sums")
 
     @property
@@ -391,19 +351,16 @@ class CausalScores:
         return alpha_max(self.sums, total_step=self.total_step)
 
     def scores(self, kind: str = "released") -> Tensors:
-        r"""A score per weight, higher = kept, for `masks_from_scores` at any amount and scope.
+        """A score per weight, higher = kept: the size of the sums, or "movement".
 
-        "released": :math:`|\sum_t w_t \Delta L_t (\Delta\theta_{kt})^2|`. One threshold for all
-        layers (`scope="global"`) is what one alpha for all layers does. "movement":
-        :math:`\sum_t (\Delta\theta_{kt})^2`.
+        One threshold for all layers (`scope="global"` of `masks_from_scores`) is what one alpha for
+        all layers does.
         """
         if check_choice("kind", kind, ("released", "movement")) == "movement":
             return self.movement
         return {name: values.abs() for name, values in self.sums.items()}
 
-    def support(
-        self, alpha: float | Mapping[str, float], *, floor: float | int = 0, empty: str = "error"
-    ) -> Tensors:
+    def support(self, alpha: float, *, floor: float | int = 0, empty: str = "error") -> Tensors:
         """What the released code keeps at its L1 coefficient `alpha`; see `released_support`."""
         rule = {"alpha": alpha, "floor": floor, "empty": empty}
         return released_support(self.sums, total_step=self.total_step, **rule)

@@ -11,16 +11,11 @@ Then, weight by weight and at EVERY update,
 
     w_i = soft(A_i, U_i),
 
-whatever the data. The clipping at zero leaves no trace. Proof. Let w_{i-1} = soft(A_{i-1},
-U_{i-1}), as w_0 = 0 = soft(0, 0) is. The penalty received so far is q_{i-1} = w_{i-1} - A_{i-1}, so
-|q_{i-1}| <= U_{i-1} <= U_i, and the step before its penalty reaches z_i = w_{i-1} + a_i = A_i +
-q_{i-1}. For z_i > 0 the rule gives max(0, z_i - U_i - q_{i-1}) = max(0, A_i - U_i), for z_i < 0 it
-gives min(0, A_i + U_i), for z_i = 0 it gives 0. That is soft(A_i, U_i) unless A_i > U_i with
-z_i <= 0, or A_i < -U_i with z_i >= 0; but A_i > U_i implies z_i >= A_i - U_{i-1} > 0, and
-likewise below.
-
-Corollary. Where the predictions are zero, A = S = sum_i eta_i y_i x_i: the result is soft(S, U),
-and needs no solver.
+whatever the data: the clipping at zero leaves no trace. By induction: the penalty received before
+update i is q = w_{i-1} - A_{i-1}, so |q| <= U_{i-1}, and the gradient step reaches z = A_i + q. For
+z > 0 the rule gives max(0, z - U_i - q) = max(0, A_i - U_i), for z < 0 min(0, A_i + U_i); and
+A_i > U_i implies z > 0, A_i < -U_i implies z < 0. Where the predictions are zero, A = S =
+sum_i eta_i y_i x_i: the result is soft(S, U), and needs no solver.
 """
 
 from __future__ import annotations
@@ -55,18 +50,11 @@ def sgd_lasso(
     base: float = 0.01,
     power: float = 0.25,
 ) -> SGDLasso:
-    """Run the solver, update by update, in float64.
+    """Run the solver on x (T, P) and y (T,), update by update, in float64.
 
-    Parameters
-    ----------
-    x, y : array, memory map, tensor (T, P) or Features, and array (T,)
-    alpha : float
-        The released L1_coeff, above 0.
-    passes, base, power : int, float, float
-        Times that the T samples are gone through, and the learning rate base / i^power of update i.
+    `alpha` is the released L1_coeff. The samples are gone through `passes` times, and the learning
+    rate of update i is base / i^power.
 
-    Examples
-    --------
     >>> x, y = np.array([[1e-9, 0.0], [0.0, 1e-9]]), np.array([-2.0, 1.0])
     >>> sgd_lasso(x, y, alpha=0.7e-9).coef != 0
     array([ True, False])

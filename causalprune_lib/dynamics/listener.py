@@ -62,7 +62,7 @@ class StepListener:
         self.begun = 0  # steps that have begun, ended or not
         self._loss, self._batch = math.nan, None  # of the coming step
         self._seen: dict[str, int] = {}  # how many steps had begun when a batch or loss last came
-        self._slots = []  # (owning module, attribute, place in the row, positions in the tensor)
+        self._slots = []  # (owning module, attribute, place in a row, positions in the tensor)
         for name in layout.names:
             owner, _, leaf = name.rpartition(".")
             span, inside = layout.span(name), None
@@ -72,7 +72,7 @@ class StepListener:
                 span = slice(int(low), int(high))
             if span.stop > span.start:
                 self._slots.append((model.get_submodule(owner), leaf, span, inside))
-        for values in self.parameters():
+        for values, *_ in self._tensors():
             if not values.is_floating_point():
                 raise TypeError(f"weights must be floating point; got a tensor of {values.dtype}.")
 
@@ -95,12 +95,12 @@ class StepListener:
 
     def parameters(self) -> list[nn.Parameter]:
         """The trainable tensors that hold the weights which are read."""
-        return [values for values, _ in self._tensors()]
+        return [values for values, *_ in self._tensors()]
 
     @torch.no_grad()
     def read_into(self, row: torch.Tensor) -> None:
         """Write the weights into `row` (P,), which may lie on another device."""
-        for (values, mask), (_, _, place, inside) in zip(self._tensors(), self._slots, strict=True):
+        for values, mask, place, inside in self._tensors():
             target = row[place]
             if inside is None:
                 target = target.view(values.shape)
@@ -143,13 +143,11 @@ class StepListener:
         self._loss, self._batch = math.nan, None
         return loss, self._measure(batch) if measure and batch is not None else math.nan
 
-    def _tensors(self) -> list[tuple[nn.Parameter, torch.Tensor | None]]:
-        """Each trainable tensor that is read, with its mask."""
-        found = []
-        for owner, leaf, _, _ in self._slots:
+    def _tensors(self) -> Iterator[tuple]:
+        """Each tensor that is read, its mask, its place in a row, and what of it is read."""
+        for owner, leaf, place, inside in self._slots:
             mask = getattr(owner, f"{leaf}_mask", None)
-            found.append((getattr(owner, leaf if mask is None else f"{leaf}_orig"), mask))
-        return found
+            yield getattr(owner, leaf if mask is None else f"{leaf}_orig"), mask, place, inside
 
     def _early(self, what: str) -> bool:
         """Whether no other `what` has come since the running step began."""
@@ -164,7 +162,7 @@ class StepListener:
     def _concerns(self, optimizer: Optimizer) -> bool:
         if self._only is not None:
             return optimizer is self._only
-        read = {id(parameter) for parameter in self.parameters()}
+        read = {id(values) for values, *_ in self._tensors()}
         return any(id(p) in read for group in optimizer.param_groups for p in group["params"])
 
     def _before(self, optimizer: Optimizer, *_: object) -> None:
@@ -178,7 +176,7 @@ class StepListener:
         self._running.append(optimizer)
 
     def _after(self, optimizer: Optimizer, *_: object) -> None:
-        if not any(optimizer is other for other in self._running):
+        if optimizer not in self._running:
             return
         self._forget(optimizer)
         skipped = getattr(optimizer, "found_inf", None)  # set by a scaler of a fused optimizer
@@ -186,10 +184,9 @@ class StepListener:
             self._on_step()
 
     def _forget(self, optimizer: Optimizer) -> None:
-        for position, other in enumerate(self._running):
-            if other is optimizer:
-                del self._running[position:]
-                return
+        """Take it and those that run inside it for ended."""
+        if optimizer in self._running:
+            del self._running[self._running.index(optimizer) :]
 
 
 def _on_the_stack(optimizer: Optimizer) -> bool:
@@ -213,14 +210,6 @@ def undisturbed(model: nn.Module, *, batch_statistics: bool = True) -> Iterator[
     `batch_statistics` says how batch normalisation works in the block. True: by the statistics of
     the batch, which is the function that a training step descends (a frozen layer keeps its running
     statistics). False: by the running statistics, which is the network as it is used.
-
-    Examples
-    --------
-    >>> model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout(0.5))
-    >>> with undisturbed(model):
-    ...     same = torch.equal(model(torch.ones(8, 2)), model(torch.ones(8, 2)))
-    >>> same, model.training, model[1].num_batches_tracked.item()
-    (True, True, 0)
     """
     modes = {module: module.training for module in model.modules()}
     norms = [

@@ -11,11 +11,10 @@ Two conventions:
 
 - "embedded": the paper's definition, in the units of the series.
 - "tisean": what `lyap_r` of TISEAN (Hegger, Kantz and Schreiber, Chaos 9, 1999) computes when its
-  search starts at a radius no smaller than the range of the data, as `-r20` makes it do for network
-  weights. The series is rescaled to [0, 1]; a neighbour must be closer than 1 in that unit; the
-  last `theiler` vectors have none of their own; equally near neighbours: the latest wins. Where a
-  vector has no vector closer than 1 (a step, a lone spike), TISEAN enlarges its radius forever;
-  here the series is reported as isolated.
+  search starts at the range of the data, as `-r20` makes it do for network weights. The series is
+  rescaled to [0, 1]; a neighbour must be closer than 1 in that unit; the last `theiler` vectors
+  have none; of equally near ones the latest wins. Where a vector has no vector closer than 1 (a
+  step, a lone spike), TISEAN searches forever; here the series is reported as isolated.
 
 In both, pairs at distance 0 are never neighbours, and S(k) leaves out the pairs whose distance is 0
 at step k.
@@ -51,24 +50,12 @@ BYTES_PER_THREAD = 48 * 2**20  # few calls of NumPy, and still near the caches
 
 @dataclass(frozen=True, eq=False)
 class LyapunovResult:
-    """Exponents of a batch of series, with the curves they were read from.
+    """Exponents of a batch of series, with the curves they were read from."""
 
-    Attributes
-    ----------
-    exponent : tensor (...,) of float64
-        Nats per sample; NaN where not estimable.
-    divergence : tensor (..., horizon+1) of float64
-        S(k), the mean log distance k samples after the nearest neighbour.
-    counts : tensor (..., horizon+1) of int64
-        Pairs averaged in each S(k).
-    code : tensor (...,) of int8
-        0 where there is a number; otherwise what `reason` spells out.
-    """
-
-    exponent: torch.Tensor
-    divergence: torch.Tensor
-    counts: torch.Tensor
-    code: torch.Tensor
+    exponent: torch.Tensor  # (...,) nats per sample; NaN where not estimable
+    divergence: torch.Tensor  # (..., horizon+1) S(k), k samples after the nearest neighbour
+    counts: torch.Tensor  # (..., horizon+1) of int64: pairs averaged in each S(k)
+    code: torch.Tensor  # (...,) of int8: 0 where there is a number, else what `reason` spells out
 
     @property
     def reason(self) -> np.ndarray:
@@ -109,10 +96,9 @@ def largest_lyapunov(
         Series along the last axis. Computed in float64.
     dim, lag : int
         Embedding dimension and delay in samples.
-    theiler : int
-        Neighbours must be more than this many samples apart in time; 0 leaves out nothing.
-    horizon : int
-        Samples to follow each pair.
+    theiler, horizon : int
+        Neighbours must be more than `theiler` samples apart in time (0 leaves out nothing), and
+        each pair is followed for `horizon` samples.
     fit : {"slope", "first_step"}
         "slope": least-squares line through S(k), k in `fit_range`. "first_step": S(1) - S(0), what
         the reading in LEGCNet's released code comes to.
@@ -125,16 +111,6 @@ def largest_lyapunov(
         on weights printed with six decimals: `largest_lyapunov(w.double().round(decimals=6),
         theiler=0, horizon=3, fit="first_step", convention="tisean")`.
 
-    Returns
-    -------
-    LyapunovResult
-        Series without an estimate hold NaN, with the `reason`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        `x` is not an array of real numbers, or an option is out of range.
-
     Examples
     --------
     >>> from causalprune_lib.dynamics.systems import logistic
@@ -143,27 +119,37 @@ def largest_lyapunov(
     >>> print(f"{result.exponent.item():.2f}, truth {system.exponent:.2f}")
     0.69, truth 0.69
     """
-    x = _as_series(x)
+    if isinstance(x, torch.Tensor):
+        x, real = x.detach(), not (x.is_complex() or x.dtype == torch.bool)
+    else:
+        x = np.asarray(x)
+        real = x.dtype.kind in "fiu"
+    if not real:
+        raise TypeError(f"x must hold real numbers; got dtype {x.dtype}.")
+    if x.ndim == 0:
+        raise ValueError("x must have at least one axis, the samples of a series; got a scalar.")
     needed = min_length(dim=dim, lag=lag, theiler=theiler, horizon=horizon)
     check_choice("fit", fit, FITS)
     check_choice("convention", convention, CONVENTIONS)
     first, last = _checked_range(fit, fit_range, horizon)
     lead, width = tuple(x.shape[:-1]), x.shape[-1]
+    x = x if lead else x[None]
     device = x.device if isinstance(x, torch.Tensor) else torch.device("cpu")
     n = math.prod(lead)
     divergence = torch.full((n, horizon + 1), math.nan, dtype=torch.float64, device=device)
     counts = torch.zeros((n, horizon + 1), dtype=torch.int64, device=device)
     code = torch.full((n,), TOO_SHORT, dtype=torch.int8, device=device)
     options = {"dim": dim, "lag": lag, "theiler": theiler, "horizon": horizon}
-    options["convention"] = convention
+    options["tisean"] = convention == "tisean"
 
     def work(spans: Spans) -> None:
         with spare_buffers() as memory:
             curves = DivergenceCurves(memory, width, **options)
             for start, stop in spans:
-                found = curves(_series_between(x, start, stop))
-                for whole, part in zip((divergence, counts, code), found, strict=True):
-                    whole[start:stop] = part
+                part = x[np.unravel_index(np.arange(start, stop), x.shape[:-1])]  # (B, W), a copy
+                part = torch.from_numpy(part.astype(float)) if isinstance(x, np.ndarray) else part
+                for whole, found in zip((divergence, counts, code), curves(part), strict=True):
+                    whole[start:stop] = found
 
     if width >= needed:
         each = DivergenceCurves(Buffers(), width, **options).bytes_per_window(device)
@@ -180,13 +166,7 @@ def largest_lyapunov(
 def min_length(*, dim: int = 2, lag: int = 1, theiler: int = 1, horizon: int = 5) -> int:
     """Fewest samples from which `largest_lyapunov` gives a number.
 
-    (dim - 1) lag + horizon + 2 theiler + 2: with that many, each vector that can be followed for
-    `horizon` steps has at least one other such vector outside its Theiler window.
-
-    Examples
-    --------
-    >>> min_length(dim=2, lag=1, theiler=1, horizon=5)
-    10
+    With so many, each vector that can be followed has another one outside its Theiler window.
     """
     dim, lag = check_int("dim", dim), check_int("lag", lag)
     theiler = check_int("theiler", theiler, minimum=0)
@@ -196,29 +176,13 @@ def min_length(*, dim: int = 2, lag: int = 1, theiler: int = 1, horizon: int = 5
 class DivergenceCurves:
     """Computes the curves of batches of windows of one width, reusing its memory."""
 
-    def __init__(
-        self,
-        memory: Buffers,
-        width: int,
-        *,
-        dim: int,
-        lag: int,
-        theiler: int,
-        horizon: int,
-        convention: str,
-    ) -> None:
-        self.dim, self.lag, self.theiler, self.horizon = dim, lag, theiler, horizon
-        self.tisean, self._buffer = convention == "tisean", memory.get
-        self.span = (dim - 1) * lag
+    def __init__(self, memory: Buffers, width: int, *, horizon: int, tisean: bool, **vectors: int):
+        self.dim, self.lag, self.theiler = vectors["dim"], vectors["lag"], vectors["theiler"]
+        self.horizon, self.tisean, self._buffer = horizon, tisean, memory.get
+        self.span = (self.dim - 1) * self.lag
         self.n_points = width - self.span - horizon  # M, vectors that can be followed
-        self.search = NeighbourSearch(
-            self.n_points,
-            dim=dim,
-            lag=lag,
-            theiler=theiler,
-            ties="last" if self.tisean else "first",
-            memory=memory,
-        )
+        ties = "last" if tisean else "first"
+        self.search = NeighbourSearch(self.n_points, ties=ties, memory=memory, **vectors)
 
     def bytes_per_window(self, device: torch.device) -> int:
         """Working memory that one window of a batch takes."""
@@ -343,36 +307,6 @@ def _line_slope(curve: torch.Tensor) -> torch.Tensor:
     s_centred = torch.where(finite, s - s.sum(1, keepdim=True) / n, 0.0)
     slope = (k_centred * s_centred).sum(1) / k_centred.square().sum(1)
     return torch.where(n[:, 0] >= 2, slope, math.nan)
-
-
-def _as_series(x: object) -> torch.Tensor | np.ndarray:
-    if isinstance(x, torch.Tensor):
-        x, real = x.detach(), not (x.is_complex() or x.dtype == torch.bool)
-    else:
-        x = np.asarray(x)
-        real = x.dtype.kind in "fiu"
-    if not real:
-        raise TypeError(f"x must hold real numbers; got dtype {x.dtype}.")
-    if x.ndim == 0:
-        raise ValueError("x must have at least one axis, the samples of a series; got a scalar.")
-    return x
-
-
-def _series_between(x: torch.Tensor | np.ndarray, start: int, stop: int) -> torch.Tensor:
-    """Series number start..stop-1 of `x` (..., W), its leading axes taken as one, in float64.
-
-    Only these are copied, if any: an overlapping view such as `series.unfold(0, 200, 1)` stays one.
-    """
-    lead = tuple(x.shape[:-1])
-    if not lead:
-        chosen = x[None]
-    elif len(lead) == 1:
-        chosen = x[start:stop]
-    else:
-        chosen = x[np.unravel_index(np.arange(start, stop), lead)]
-    if isinstance(chosen, np.ndarray):
-        chosen = torch.from_numpy(chosen.astype(np.float64))
-    return chosen.to(torch.float64)
 
 
 def _checked_range(fit: str, fit_range: tuple[int, int] | None, horizon: int) -> tuple[int, int]:

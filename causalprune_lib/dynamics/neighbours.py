@@ -27,8 +27,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from causalprune_lib._validation import check_int
-
 AT_ONCE = 8  # places in the order that are compared in one call of each operation
 MANY = 1 / 5  # share of the vectors; to look at fewer one by one costs less than at all
 TILE_BYTES = 3 * 2**19  # of AT_ONCE distances; what else is in use takes as much again
@@ -49,13 +47,6 @@ class NeighbourSearch:
     The first M = `n_points` delay vectors of each series take part, and pairs with
     |i - j| <= theiler are left out. Among equally near vectors the earliest in time wins, or the
     latest with `ties="last"`.
-
-    Examples
-    --------
-    >>> search = NeighbourSearch(5, dim=1, lag=1, theiler=0)
-    >>> index, squared = search(torch.tensor([0.0, 3.0, 1.0, 3.5, 0.2])[:, None].double())
-    >>> index[:, 0].tolist()
-    [4, 3, 4, 1, 0]
     """
 
     def __init__(
@@ -331,17 +322,12 @@ def in_chunks(
     Once with all spans on a GPU, once per thread on a CPU, each with a part of them; not at all
     where n is 0. Each of the n takes `bytes_each`, and all threads together take `chunk_bytes`: by
     default 24 MiB for each CPU thread, or 1 GiB on a GPU, and never less than one of the n.
-
-    Examples
-    --------
-    >>> in_chunks(print, 5, bytes_each=8, chunk_bytes=24, device=torch.device("cuda"))
-    [(0, 3), (3, 5)]
     """
     before, on_cpu = torch.get_num_threads(), device.type == "cpu"
     threads = before if on_cpu else 1
     if chunk_bytes is None:
         chunk_bytes = CPU_BYTES_PER_THREAD * threads if on_cpu else GPU_BYTES
-    budget = check_int("chunk_bytes", chunk_bytes) // threads
+    budget = chunk_bytes // threads
     if n == 0:
         return
     n_chunks = math.ceil(n / max(1, budget // bytes_each))

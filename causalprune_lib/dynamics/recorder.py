@@ -24,7 +24,6 @@ from causalprune_lib.dynamics.trajectory import (
     CHUNK_BYTES,
     HEADER_BYTES,
     STEP,
-    VALUES,
     FolderWriter,
     Trajectory,
     check_index,
@@ -36,25 +35,29 @@ class TrajectoryRecorder:
     """Records the weights, the losses and the error rate of `model` during a `with` block.
 
     Row 0 holds the initial weights; each step of an optimizer that holds recorded weights adds a
-    row. A loop without an optimizer calls `recorder.step()` instead.
+    row. A loop without an optimizer calls `recorder.step()` instead. Rows are float64 where a
+    recorded weight is, and float32 otherwise; a diverging run is recorded as it is.
 
     Losses come in one of two ways. `log(loss=...)` takes the loss that the loop has computed
     anyway. A `probe` measures the loss of each batch before and after its step, with dropout off
     and no trace in the training (see `undisturbed`), at the price of two forward passes.
 
+    In Lightning, call `recorder.batch(*batch)` in a callback's `on_train_batch_start`, or
+    `recorder.log(loss=loss)` in its `on_before_backward`. With Hugging Face's `Trainer`, override
+    `training_step(self, model, inputs, *rest)` and call there
+    `recorder.batch(self._prepare_inputs(inputs))`, or log what the overridden method returns. With
+    gradient accumulation the last batch before the step counts.
+
     Parameters
     ----------
-    model : nn.Module
-        The network; its own loop trains it.
+    model, which : nn.Module, {"prunable", "all"}
+        The network, which its own loop trains, and which parameters (see `ParameterLayout.of`).
     every : int
         Record each `every`-th step. Values logged for the steps between are dropped.
-    which : {"prunable", "all"}
-        Which parameters; see `ParameterLayout.of`.
     indices : sequence of int, optional
         Increasing flat indices of the weights to record; default all of them.
     path : path, optional
-        A new folder to record into, where rows are safe from the death of the process. Default:
-        in memory.
+        A new folder, where rows are safe from the death of the process. Default: in memory.
     steps : int, optional
         How many steps will come. Space for them is then checked at the start. More may come.
     probe : callable, optional
@@ -72,17 +75,6 @@ class TrajectoryRecorder:
         has been written. Later: it is full; the rows recorded so far are kept.
     FileExistsError
         On entering: `path` holds something.
-
-    Notes
-    -----
-    Rows are float64 where a recorded weight is, and float32 otherwise. A diverging run is recorded
-    as it is; `Trajectory.finite` says up to where the weights are numbers.
-
-    In Lightning, call `recorder.batch(*batch)` in a callback's `on_train_batch_start`, or
-    `recorder.log(loss=loss)` in its `on_before_backward`. With Hugging Face's `Trainer`, override
-    `training_step(self, model, inputs, *rest)` and call there
-    `recorder.batch(self._prepare_inputs(inputs))`, or log what the overridden method returns. With
-    gradient accumulation the last batch before the step counts.
 
     Examples
     --------
@@ -137,16 +129,18 @@ class TrajectoryRecorder:
     def __enter__(self) -> TrajectoryRecorder:
         if self._store is not None:
             raise RuntimeError("A recorder records once; make a new TrajectoryRecorder.")
-        if self._path is not None:
-            _check_free(self._path)
+        path = self._path
+        if path is not None and path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            held = "a recording" if (path / "meta.json").exists() else "something else"
+            raise FileExistsError(f"path must be new or an empty folder; {path} holds {held}.")
         what = "Recording" if self._steps is None else f"Recording {self._steps} steps"
         needed = self.estimate(self._steps or 0)
-        check_fits(f"{what} of {self.width:,} weights", needed, self._path)
-        if self._path is None:
+        check_fits(f"{what} of {self.width:,} weights", needed, path)
+        if path is None:
             expected = None if self._steps is None else self._steps // self._every + 1
             self._store = _MemoryStore(self.width, self._dtype, expected)
         else:
-            self._store = FolderWriter(self._path, self.layout, self._dtype, self._index)
+            self._store = FolderWriter(path, self.layout, self._dtype, self._index)
         try:
             self._record(math.nan, math.nan)
         except Exception:
@@ -170,14 +164,10 @@ class TrajectoryRecorder:
         self._listener.batch(batch, measure=(self._count + 1) % self._every == 0)
 
     def log(self, *, loss: object | None = None, error: float | None = None) -> None:
-        """Take values that the loop has computed.
+        """Take values that the loop has computed, as numbers or tensors of one element.
 
-        Parameters
-        ----------
-        loss : float or tensor of one element, optional
-            Loss of the coming step's batch: log it before `optimizer.step()` or in its closure.
-        error : float, optional
-            Error rate in [0, 1] of the weights as they are now.
+        `loss` is that of the coming step's batch: log it before `optimizer.step()` or in its
+        closure. `error` is the error rate in [0, 1] of the weights as they are now.
         """
         self._must_be_open()
         if error is not None:
@@ -203,10 +193,8 @@ class TrajectoryRecorder:
         if self._path is not None:
             return Trajectory.load(self._path)
         weights, records = self._store.arrays()
-        known = (records[name] for name in VALUES)
-        return Trajectory(
-            records["step"], weights, self.layout, *known, self._index, self._complete
-        )
+        steps, *known = (records[name] for name in STEP.names)
+        return Trajectory(steps, weights, self.layout, *known, self._index, self._complete)
 
     def _record(self, loss_before: float, loss_after: float) -> None:
         self._listener.read_into(torch.from_numpy(self._store.weights()))
@@ -216,13 +204,6 @@ class TrajectoryRecorder:
     def _must_be_open(self) -> None:
         if not self._open:
             raise RuntimeError("The recorder works inside its with block only.")
-
-
-def _check_free(path: Path) -> None:
-    """Raise unless nothing, or an empty folder, is at `path`."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        held = "a recording" if (path / "meta.json").exists() else "something else"
-        raise FileExistsError(f"path must be new or an empty folder; {path} holds {held}.")
 
 
 class _MemoryStore:

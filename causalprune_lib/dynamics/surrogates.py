@@ -23,28 +23,23 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from causalprune_lib._validation import check_finite
 from causalprune_lib.dynamics.systems import Generator, make_generator
 
 
-def shuffled(
-    x: torch.Tensor, *, seed: int | None = None, generator: Generator = None
-) -> torch.Tensor:
+def shuffled(x: Tensor, *, seed: int | None = None, generator: Generator = None) -> Tensor:
     """The samples of each series in random order."""
     _check(x)
     return _shuffled(x, make_generator(seed, generator, x.device))
 
 
-def phase_randomised(
-    x: torch.Tensor, *, seed: int | None = None, generator: Generator = None
-) -> torch.Tensor:
+def phase_randomised(x: Tensor, *, seed: int | None = None, generator: Generator = None) -> Tensor:
     """Each series with the phases of its Fourier transform replaced by uniform random ones.
 
     The amplitudes stay, those of the mean and (n even) of the highest frequency with their sign.
 
-    Examples
-    --------
     >>> x = torch.tensor([0.0, 1.0, 0.0, -1.0, 2.0], dtype=torch.float64)
     >>> y = phase_randomised(x, seed=0)
     >>> torch.allclose(torch.fft.rfft(y).abs(), torch.fft.rfft(x).abs())
@@ -54,7 +49,7 @@ def phase_randomised(
     return _random_phases(x.double(), make_generator(seed, generator, x.device)).to(x.dtype)
 
 
-def aaft(x: torch.Tensor, *, seed: int | None = None, generator: Generator = None) -> torch.Tensor:
+def aaft(x: Tensor, *, seed: int | None = None, generator: Generator = None) -> Tensor:
     """Amplitude-adjusted Fourier transform surrogates: exactly the values of each series.
 
     Normal noise is put into the rank order of `x`, its phases are randomised, and the values of `x`
@@ -69,8 +64,8 @@ def aaft(x: torch.Tensor, *, seed: int | None = None, generator: Generator = Non
 
 
 def increment_shuffled(
-    x: torch.Tensor, *, seed: int | None = None, generator: Generator = None
-) -> torch.Tensor:
+    x: Tensor, *, seed: int | None = None, generator: Generator = None
+) -> Tensor:
     """A random walk with the increments of each series, in random order, from its first value.
 
     The last value is that of `x` too, up to rounding, because the increments add up to the same.
@@ -82,8 +77,8 @@ def increment_shuffled(
 
 
 def _check(x: object, *, minimum: int = 1, finite: bool = False) -> None:
-    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
-        kind = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"x must be a floating-point torch.Tensor; got {kind}.")
     if x.dim() == 0 or x.shape[-1] < minimum:
         raise ValueError(f"x must have shape (..., n) with n >= {minimum}; got {tuple(x.shape)}.")
@@ -91,17 +86,17 @@ def _check(x: object, *, minimum: int = 1, finite: bool = False) -> None:
         check_finite("x", x)
 
 
-def _shuffled(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _shuffled(x: Tensor, generator: torch.Generator) -> Tensor:
     draws = torch.rand(x.shape, generator=generator, dtype=torch.float64, device=x.device)
     return x.gather(-1, draws.argsort(-1))
 
 
-def _rank(x: torch.Tensor) -> torch.Tensor:
+def _rank(x: Tensor) -> Tensor:
     """The place of each sample in the order of its series."""
     return x.argsort(-1).argsort(-1)
 
 
-def _random_phases(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _random_phases(x: Tensor, generator: torch.Generator) -> Tensor:
     n, spectrum = x.shape[-1], torch.fft.rfft(x)
     draws = torch.rand(spectrum.shape, generator=generator, dtype=torch.float64, device=x.device)
     randomised = torch.polar(spectrum.abs(), 2 * math.pi * draws)

@@ -33,56 +33,30 @@ Generator = torch.Generator | None
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """A batch of series from one system, with what is known about it.
+    """A batch of series from one system, with what is known about it."""
 
-    Attributes
-    ----------
-    series : tensor (..., n) of float64, or (..., n, d) for a vector process
-        The observed series, time along the axis of length n.
-    exponent : float or None
-        Largest Lyapunov exponent in nats per sample; None where no value is known.
-    state : tensor (..., n, d) or None
-        All variables of a map or flow, of which `series` is the first.
-    links : tuple of (cause, effect, lag)
-        The true arrows between the d variables of a vector process; each variable's dependence on
-        its own past is left out.
-    """
-
-    series: torch.Tensor
-    exponent: float | None = None
-    state: torch.Tensor | None = None
-    links: tuple[tuple[int, int, int], ...] = ()
+    series: torch.Tensor  # (..., n) of float64, or (..., n, d) for a vector process
+    exponent: float | None = None  # in nats per sample; None where no value is known
+    state: torch.Tensor | None = None  # (..., n, d): all variables of a map or flow, the first seen
+    links: tuple[tuple[int, int, int], ...] = ()  # true arrows (cause, effect, lag) of a process
 
 
 def logistic(
     n: int,
     *,
-    r: float = 4.0,
     batch: Shape = (),
     transient: int = 100,
     seed: int | None = None,
     generator: Generator = None,
 ) -> System:
-    """Logistic map x' = r x (1 - x), from random starts in (0, 1).
+    """Logistic map x' = 4 x (1 - x), from random starts in (0, 1). Exponent: ln 2.
 
-    Exponent: ln 2 at r = 4; ln r below 1; ln |2 - r| for 1 < r <= 3 (the fixed point; -inf at the
-    superstable r = 2); otherwise None here (`tangent_exponent_map` computes it).
-
-    Examples
-    --------
     >>> logistic(5, seed=0, batch=(3,)).series.shape
     torch.Size([3, 5])
-    >>> logistic(5, r=2.5, seed=0).exponent == math.log(0.5)
-    True
     """
-    if not 0 < check_positive("r", r) <= 4:
-        raise ValueError(f"r must be in (0, 4]; got {r!r}.")
     start = _uniform((*batch, 1), 0.1, 0.9, make_generator(seed, generator))
-    orbit = _iterate(lambda x: r * x * (1 - x), start, n, transient)
-    exponent = {4.0: math.log(2.0), 2.0: -math.inf, 1.0: 0.0}.get(float(r))
-    if exponent is None and r <= 3:
-        exponent = math.log(r if r < 1 else abs(2 - r))
-    return System(orbit[..., 0], exponent, orbit)
+    orbit = _iterate(lambda x: 4.0 * x * (1 - x), start, n, transient)
+    return System(orbit[..., 0], math.log(2.0), orbit)
 
 
 def henon(
@@ -141,13 +115,7 @@ def lorenz(
 def white_noise(
     n: int, *, batch: Shape = (), seed: int | None = None, generator: Generator = None
 ) -> System:
-    """Independent standard normal samples. Exponent: -inf (nothing is carried over).
-
-    Examples
-    --------
-    >>> white_noise(4, batch=(2, 3), seed=0).series.shape
-    torch.Size([2, 3, 4])
-    """
+    """Independent standard normal samples. Exponent: -inf (nothing is carried over)."""
     noise = _normal((*batch, check_int("n", n)), make_generator(seed, generator))
     return System(noise, -math.inf)
 
@@ -160,10 +128,7 @@ def ar1(
     seed: int | None = None,
     generator: Generator = None,
 ) -> System:
-    """First-order autoregression x_t = phi x_{t-1} + e_t, started in its stationary law.
-
-    Exponent: ln |phi|.
-    """
+    """Autoregression x_t = phi x_{t-1} + e_t, from its stationary law. Exponent: ln |phi|."""
     if not -1 < phi < 1:
         raise ValueError(f"phi must be in (-1, 1), where the process is stationary; got {phi!r}.")
     series = _normal((*batch, check_int("n", n)), make_generator(seed, generator))
@@ -192,24 +157,10 @@ def coupled_var(
 ) -> System:
     """Vector autoregression x_t = sum_l A_l x_{t-l} + e_t with standard normal noise.
 
-    Parameters
-    ----------
-    coefficients : array (L, d, d)
-        A_l[effect, cause]. Every off-diagonal entry that is not 0 is an arrow of `links`. The
-        default has three variables and two arrows: 0 drives 1 at lag 1, 1 drives 2 at lag 2.
+    `coefficients` (L, d, d) are A_l[effect, cause], of a stationary process. Every off-diagonal
+    entry that is not 0 is an arrow of `links`. The default has three variables and two arrows: 0
+    drives 1 at lag 1, 1 drives 2 at lag 2. Exponent: ln of the companion matrix's spectral radius.
 
-    Returns
-    -------
-    System
-        `series` (..., n, d); exponent: ln of the spectral radius of the companion matrix.
-
-    Raises
-    ------
-    ValueError
-        The process is not stationary, or `coefficients` has another shape.
-
-    Examples
-    --------
     >>> system = coupled_var(100, seed=0)
     >>> system.series.shape, system.links
     (torch.Size([100, 3]), ((0, 1, 1), (1, 2, 2)))

@@ -30,7 +30,7 @@ from causalprune_lib._validation import (
     check_shape,
 )
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.nets.training import device_and_dtype, refresh_pruned_weights
+from causalprune_lib.nets.training import refresh_pruned_weights
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -39,27 +39,13 @@ Pushed = tuple[torch.Tensor, torch.Tensor]  # the state after a step, and tangen
 
 @dataclass(frozen=True, eq=False)
 class TangentResult:
-    """Exponents along one orbit of T steps.
+    """Exponents along one orbit of T steps."""
 
-    Attributes
-    ----------
-    exponent : tensor (n_vectors,)
-        Nats per step, largest first; NaN if the orbit diverged.
-    log_stretch : tensor (T, n_vectors)
-        ln of the growth in each step, whose mean is the exponent; -inf where a vector was crushed.
-    state : tensor
-        The last state of the orbit.
-    vectors : tensor (n_vectors, *state.shape)
-        The last tangent vectors, orthonormal.
-    diverged_at : int or None
-        The first step after which the state or a vector was not finite.
-    """
-
-    exponent: torch.Tensor
-    log_stretch: torch.Tensor
-    state: torch.Tensor
-    vectors: torch.Tensor
-    diverged_at: int | None
+    exponent: torch.Tensor  # (n_vectors,) nats per step, largest first; NaN if the orbit diverged
+    log_stretch: torch.Tensor  # (T, n_vectors) ln of the growth in each step; -inf where crushed
+    state: torch.Tensor  # the last of the orbit
+    vectors: torch.Tensor  # (n_vectors, *state.shape) the last tangent vectors, orthonormal
+    diverged_at: int | None  # the first step after which the state or a vector was not finite
 
 
 def tangent_exponent(
@@ -99,8 +85,7 @@ def tangent_exponent(
     Raises
     ------
     ValueError
-        See `SGDMap`; also `batches` is empty, or `vectors` has another shape or depend on each
-        other.
+        See `SGDMap`; also `batches` is empty, or `vectors` depend on each other.
 
     Examples
     --------
@@ -173,32 +158,15 @@ class SGDMap:
     """The step of stochastic gradient descent, with or without momentum, as in `torch.optim.SGD`.
 
     The state, of length D, is theta (P,), or (theta, velocity) in one vector (2P,) where `momentum`
-    is not 0: velocity' = momentum velocity + grad L(theta), theta' = theta - lr velocity'.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Where the weights start; read, never changed. Pruned and frozen weights stay as they are.
-    loss : callable
-        loss(output, target) -> scalar tensor.
-    lr, momentum : float
-        As in `torch.optim.SGD`.
-    dtype : torch.dtype
-        Type of the weights, of the buffers, and of every floating-point batch.
+    is not 0: velocity' = momentum velocity + grad L(theta), theta' = theta - lr velocity'. `model`
+    is read, never changed; its pruned and frozen weights stay as they are. `dtype` is that of the
+    weights, of the buffers, and of every floating-point batch.
 
     Raises
     ------
     ValueError
-        `lr` is not positive, a weight is not finite, or the model has batch normalisation in
-        training mode: that step also moves running statistics, so it is no map of the weights.
-
-    Examples
-    --------
-    >>> model = nn.Linear(1, 1, bias=False)
-    >>> _ = nn.init.constant_(model.weight, 3.0)
-    >>> step = SGDMap(model, nn.functional.mse_loss, lr=0.25)
-    >>> step(step.start, (torch.ones(4, 1), torch.zeros(4, 1)))  # 3 - 0.25 * 2 * 3
-    tensor([1.5000], dtype=torch.float64)
+        A weight is not finite, or the model has batch normalisation in training mode: that step
+        also moves running statistics, so it is no map of the weights.
     """
 
     def __init__(
@@ -248,15 +216,10 @@ class SGDMap:
         theta = state[: self.size]
         return self._moved(state, theta, grad(self.loss_at)(theta, batch))
 
-    def push(
-        self, state: torch.Tensor, vectors: torch.Tensor, batch: Batch
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The state after one step, and the tangent vectors (n, D) after it.
-
-        The gradient's derivative in the direction v is the Hessian-vector product H v; H is
-        symmetric, so it is also the product v H that a second backward pass gives.
-        """
+    def push(self, state: torch.Tensor, vectors: torch.Tensor, batch: Batch) -> Pushed:
+        """The state after one step, and the tangent vectors (n, D) after it."""
         theta = state[: self.size]
+        # H is symmetric: the product v H of a second backward pass is the derivative H v.
         gradient, times_hessian = torch.func.vjp(lambda t: grad(self.loss_at)(t, batch), theta)
         along = vectors[:, : self.size]
         if len(vectors) == 1:
@@ -270,12 +233,13 @@ class SGDMap:
     def running(self, seed: int) -> Iterator[None]:
         """Seed dropout inside the block; afterwards the generators and the model are as before."""
         try:
-            with seeded(seed, device_and_dtype(self.model)[0]):
+            with seeded(seed, self.start.device):
                 yield
         finally:
             refresh_pruned_weights(self.model)
 
     def _moved(self, state, theta, gradient) -> torch.Tensor:
+        """The step from a state (..., D), or what it makes of a tangent."""
         gradient = torch.where(self.movable, gradient, 0.0)
         if not self.momentum:
             return theta - self.lr * gradient

@@ -34,7 +34,6 @@ from causalprune_lib._validation import check_shape
 from causalprune_lib.nets.parameters import ParameterLayout
 
 STEP = np.dtype([("step", "<i8"), ("loss_before", "<f8"), ("loss_after", "<f8"), ("error", "<f8")])
-VALUES = ("loss_before", "loss_after", "error")  # what is known of a step beside its number
 FORMAT, VERSION = "causalprune trajectory", 1
 HEADER_BYTES = 256  # of weights.npy and columns.npy, whatever their length
 CHUNK_BYTES = 64 * 2**20  # of weights that are looked at in one go
@@ -47,24 +46,6 @@ class Trajectory:
     The stored arrays cannot be written to; the weights of a recording on disk are a memory map,
     read only where they are touched. What the methods hand out is a fresh tensor.
 
-    Parameters
-    ----------
-    steps : array (T,) of int
-        Number of optimizer steps taken at each row; increasing. A recording starts at 0.
-    weights : array (T, P) of float32 or float64
-        The weights after `steps[t]` steps.
-    layout : ParameterLayout
-        Names and shapes of the parameters that the flat indices refer to.
-    loss_before, loss_after : array (T,), optional
-        Loss of the batch used in step `steps[t]`, before and after that step. NaN in row 0 and
-        wherever none is known.
-    error : array (T,), optional
-        Error rate of the weights of row t, in [0, 1]. NaN wherever none was logged.
-    index : array (P,) of int, optional
-        Flat index in `layout` of each recorded weight. Default: every weight, 0..P-1.
-    complete : bool
-        False for a recording that was killed or that ended in an error. Its rows are whole.
-
     Examples
     --------
     >>> from torch import nn
@@ -76,14 +57,15 @@ class Trajectory:
     Trajectory(3 rows, steps 0..2, 2 of 2 weights, float32, 24 bytes, no losses, no errors)
     """
 
-    steps: np.ndarray
-    weights: np.ndarray
-    layout: ParameterLayout
-    loss_before: np.ndarray | None = None
-    loss_after: np.ndarray | None = None
-    error: np.ndarray | None = None
-    index: np.ndarray | None = None
-    complete: bool = True
+    steps: np.ndarray  # (T,) optimizer steps taken at each row, increasing; a recording starts at 0
+    weights: np.ndarray  # (T, P) of float32 or float64, after so many steps
+    layout: ParameterLayout  # what the flat indices refer to
+    # Loss of the batch of step `steps[t]`, before and after it; NaN in row 0 and where not known.
+    loss_before: np.ndarray | None = None  # (T,)
+    loss_after: np.ndarray | None = None  # (T,)
+    error: np.ndarray | None = None  # (T,) error rate of row t in [0, 1]; NaN where none was logged
+    index: np.ndarray | None = None  # (P,) flat index of each recorded weight; default 0..P-1
+    complete: bool = True  # False where the recording was killed or ended in an error
 
     def __post_init__(self) -> None:
         weights, steps = as_array(self.weights), as_array(self.steps)
@@ -97,7 +79,7 @@ class Trajectory:
         if length == 0 or steps.dtype.kind not in "iu" or (np.diff(steps) <= 0).any():
             raise ValueError(f"steps must be one or more increasing whole numbers; got {steps}.")
         per_row = {"steps": steps}
-        for name in VALUES:
+        for name in STEP.names[1:]:
             given = getattr(self, name)
             per_row[name] = np.full(length, np.nan) if given is None else as_array(given) * 1.0
         for name, values in per_row.items():
@@ -121,11 +103,7 @@ class Trajectory:
         )
 
     def at(self, step: int) -> torch.Tensor:
-        """The weights (P,) after `step` steps: a copy, for instance to rewind a network.
-
-        `layout.load(model, trajectory.at(0))` restores the initial weights where all of them
-        were recorded.
-        """
+        """The weights (P,) after `step` steps: `layout.load(model, trajectory.at(0))` rewinds."""
         row = int(np.searchsorted(self.steps, step))
         if row == len(self) or self.steps[row] != step:
             nearest = self.steps[np.abs(self.steps - step).argmin()]
@@ -133,26 +111,14 @@ class Trajectory:
         return torch.from_numpy(np.array(self.weights[row]))
 
     def increments(self) -> torch.Tensor:
-        """All increments (T-1, P), `theta^t - theta^(t-1)`, in the type of the weights.
-
-        Row t leads from row t to row t + 1: over one step, or k where every k-th was recorded.
-        """
+        """All increments (T-1, P): number t leads from row t to row t + 1, over `every` steps."""
         return torch.from_numpy(np.diff(self.weights, axis=0))
 
     def movement(self) -> torch.Tensor:
-        """Sum of squared increments of each weight, `sum_t (theta^t - theta^(t-1))^2`.
+        """Sum of squared increments of each weight, `sum_t (theta^t - theta^(t-1))^2`, (P,).
 
-        Computed in float64, a part of the weights or of the steps at a time.
-
-        Returns
-        -------
-        tensor (P,) of float64
-            In squared units of the weights; zeros where only one row was recorded.
-
-        Raises
-        ------
-        ValueError
-            A weight is NaN or infinite; the message names the first such step.
+        In float64; zeros where only one row was recorded. A ValueError names the first weight that
+        is NaN or infinite.
         """
         total = np.zeros(self.weights.shape[1])
         width = max(1, min(len(total), CHUNK_BYTES // 32))  # two rows, their difference and the sum
@@ -183,26 +149,26 @@ class Trajectory:
     def load(cls, path: str | os.PathLike) -> Trajectory:
         """Open the recording in the folder `path`; the weights stay on disk until they are used.
 
-        A recording that was killed is read up to its last whole row, with `complete` false. Raises
-        FileNotFoundError where there is none, and ValueError naming a damaged or truncated file.
+        A recording that was killed is read up to its last whole row, with `complete` false. A
+        FileNotFoundError says that there is none, a ValueError which file is damaged.
         """
         path = Path(path)
         meta, layout, dtype = _read_meta(path / "meta.json")
         width, promised = meta["weights"], meta["rows"]
-        row_bytes = {"columns.npy": STEP.itemsize, "weights.npy": width * dtype.itemsize}
-        whole = {name: _whole_rows(path / name, size) for name, size in row_bytes.items()}
+        row_bytes, whole = {"columns.npy": STEP.itemsize, "weights.npy": width * dtype.itemsize}, {}
+        for name, size in row_bytes.items():  # the last row may be cut short
+            held = (path / name).stat().st_size if (path / name).exists() else 0
+            whole[name] = max(0, held - HEADER_BYTES) // size
         short = min(whole, key=whole.__getitem__)
         if whole[short] < (promised or 1):
-            raise ValueError(
-                f"{path / short} must hold {promised or 'at least 1'} rows; {whole[short]} are "
-                "whole."
-            )
+            needed = promised or "at least 1"
+            raise ValueError(f"{path / short} must hold {needed} rows; {whole[short]} are whole.")
         shape = (promised or whole[short], width)  # a killed recording's weights.npy may be longer
         weights = np.memmap(path / "weights.npy", dtype, "r", offset=HEADER_BYTES, shape=shape)
         records = np.fromfile(path / "columns.npy", STEP, count=shape[0], offset=HEADER_BYTES)
         index = np.load(path / "index.npy") if meta["subset"] else None
-        known = (records[name] for name in VALUES)
-        return cls(records["step"], weights, layout, *known, index, meta["complete"])
+        steps, *known = (records[name] for name in STEP.names)
+        return cls(steps, weights, layout, *known, index, meta["complete"])
 
 
 def _read_meta(file: Path) -> tuple[dict, ParameterLayout, np.dtype]:
@@ -224,12 +190,6 @@ def _read_meta(file: Path) -> tuple[dict, ParameterLayout, np.dtype]:
             f"{file} is damaged; it must be whole and say {FORMAT!r}, version {VERSION}; got "
             f"{error!r}."
         ) from error
-
-
-def _whole_rows(file: Path, row_bytes: int) -> int:
-    """How many rows the file holds, without the last one where that is cut short."""
-    size = file.stat().st_size if file.exists() else 0
-    return max(0, size - HEADER_BYTES) // row_bytes
 
 
 class FolderWriter:

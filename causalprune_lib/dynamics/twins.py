@@ -25,24 +25,12 @@ from causalprune_lib.nets.parameters import ParameterLayout
 
 @dataclass(frozen=True, eq=False)
 class TwinResult:
-    """S twins compared with the unperturbed network, before training and after each of T steps.
+    """S twins compared with the unperturbed network, before training and after each of T steps."""
 
-    Attributes
-    ----------
-    index : tensor (S,) of int64
-        The weight that each twin was perturbed in, as a flat index of `layout`.
-    distance : tensor (T+1, S)
-        Euclidean distance to the unperturbed network over all parameters.
-    difference : tensor (T+1, S)
-        Perturbed minus unperturbed value of the perturbed weight itself, the paper's delta w.
-    layout : ParameterLayout
-        What flat indices refer to: the prunable weights.
-    """
-
-    index: torch.Tensor
-    distance: torch.Tensor
-    difference: torch.Tensor
-    layout: ParameterLayout
+    index: torch.Tensor  # (S,) the weight each twin was perturbed in, as a flat index of `layout`
+    distance: torch.Tensor  # (T+1, S) Euclidean, over all parameters
+    difference: torch.Tensor  # (T+1, S) of the perturbed weight itself, the paper's delta w
+    layout: ParameterLayout  # of the prunable weights
 
     def growth(self) -> torch.Tensor:
         """ln(last distance / first distance) / T, nats per step, (S,); -inf where it became 0."""
@@ -69,27 +57,14 @@ def twin_trajectories(
 
     Parameters
     ----------
-    model : nn.Module
-        Where training starts; left as it is.
-    loss : callable
-        loss(output, target) -> scalar tensor.
-    batches : iterable of (x, y)
-        One SGD step each, in this order. Repeat the data for several epochs.
-    lr, momentum : float
-        As in `torch.optim.SGD`.
+    model, loss, batches, lr, momentum
+        As in `tangent_exponent`, and so are the errors.
     delta : float
         The perturbation of one weight.
     indices : iterable of int, optional
         Weights to perturb, one twin each. Default: every prunable weight.
-    seed : int
-        For dropout: every twin sees the same masks.
-    dtype : torch.dtype
-        In which all twins train.
-
-    Raises
-    ------
-    ValueError
-        See `SGDMap`; also an index outside the layout, or no batch.
+    seed, dtype : int, torch.dtype
+        For dropout, where every twin sees the same masks; and the type in which all twins train.
 
     Examples
     --------

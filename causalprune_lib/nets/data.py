@@ -9,7 +9,7 @@ and holds them, else from the cache, else from the network.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 
@@ -24,32 +24,16 @@ from causalprune_lib.nets.sources import LEGCNET_COMMIT, LEGCNET_REPOSITORY, fin
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a dataset before loading it.
-
-    Attributes
-    ----------
-    name : str
-        The name for `load_dataset`.
-    shape : tuple of int
-        Shape of one example: (C, H, W) for images, (D,) for tables.
-    n_classes : int
-        K.
-    class_names : tuple of str
-        One name per class. Empty where they are read from the data (tiny_imagenet).
-    n_train, n_test : int
-        Examples as published. A mirror may hold fewer: a loaded `Dataset` has its own numbers.
-    source, licence : str
-        Where the data come from, and on what terms they may be used.
-    """
+    """What is known of a dataset before loading it."""
 
     name: str
-    shape: tuple[int, ...]
-    n_classes: int
-    class_names: tuple[str, ...]
-    n_train: int
+    shape: tuple[int, ...]  # of one example: (C, H, W) for images, (D,) for tables
+    n_classes: int  # K
+    class_names: tuple[str, ...]  # empty where they are read from the data (tiny_imagenet)
+    n_train: int  # examples as published; a mirror may hold fewer
     n_test: int
-    source: str
-    licence: str
+    source: str  # where the data come from
+    licence: str  # on what terms they may be used
 
     @property
     def is_image(self) -> bool:
@@ -145,35 +129,19 @@ def dataset_info(name: str) -> DatasetInfo:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A dataset in memory.
+    """A dataset in memory."""
 
-    Attributes
-    ----------
-    x_train, x_test : Tensor (N, ...)
-        Images (N, C, H, W) or tables (N, D), as floats.
-    y_train, y_test : Tensor (N,) of int64
-        Class numbers 0..K-1.
-    class_names, n_classes : tuple of str, int
-        The K names, and K.
-    shape : tuple of int
-        Shape of one example.
-    name, source, licence : str
-        What it is, where exactly it was read from, and on what terms it may be used.
-    preprocessing : {"standard", "none", "as_released"}
-        What was done to x.
-    """
-
-    x_train: torch.Tensor = field(repr=False)
-    y_train: torch.Tensor = field(repr=False)
+    x_train: torch.Tensor = field(repr=False)  # images (N, C, H, W) or tables (N, D), as floats
+    y_train: torch.Tensor = field(repr=False)  # (N,) of int64: classes 0..K-1
     x_test: torch.Tensor = field(repr=False)
     y_test: torch.Tensor = field(repr=False)
     class_names: tuple[str, ...] = field(repr=False)
-    n_classes: int
-    shape: tuple[int, ...]
+    n_classes: int  # K
+    shape: tuple[int, ...]  # of one example
     name: str
-    source: str
+    source: str  # where exactly it was read from
     licence: str
-    preprocessing: str
+    preprocessing: str  # what was done to x: "standard", "none" or "as_released"
 
     def split_validation(
         self, fraction: float = 0.1, *, seed: int
@@ -186,8 +154,8 @@ class Dataset:
         n_val = round(check_fraction("fraction", fraction, closed=False) * len(self.y_train))
         labels = self.y_train.cpu().numpy()
         rows = stratified_rows(labels, n_val, seed=seed, name="fraction * N")
-        val = torch.from_numpy(rows).to(self.y_train.device)
-        rest = torch.from_numpy(complement(rows, len(labels))).to(self.y_train.device)
+        others = np.delete(np.arange(len(labels)), rows)
+        val, rest = (torch.from_numpy(part).to(self.y_train.device) for part in (rows, others))
         return self.x_train[rest], self.y_train[rest], self.x_train[val], self.y_train[val]
 
     def to(self, device: torch.device | str) -> Dataset:
@@ -215,12 +183,13 @@ def load_dataset(
     progress: bool = True,
     dtype: torch.dtype = torch.float32,
 ) -> Dataset:
-    """Load a dataset of `DATASETS` by name.
+    """Load a dataset by name, one of `DATASETS`.
+
+    scikit-learn's datasets come without a split: a fixed stratified 20% is the test set. Those of
+    LEGCNet keep the row order and the split of the paper's code.
 
     Parameters
     ----------
-    name : str
-        One of `DATASETS`.
     subset : int or (int, int), optional
         How many training examples, or how many training and test examples, to keep: exactly that
         many, chosen at random by `seed` with every class in proportion, in the order of the data.
@@ -244,17 +213,10 @@ def load_dataset(
     dtype : torch.float32 or torch.float64
         Type of x.
 
-    Returns
-    -------
-    Dataset
-        scikit-learn's datasets come without a split: a fixed stratified 20% is the test set. The
-        LEGCNet tables keep the row order and the split of the paper's code.
-
     Raises
     ------
     ValueError
-        An unknown name or option, a subset that is too large or has fewer examples than classes,
-        NaN in the data.
+        A subset that is too large or has fewer examples than classes; NaN in the data.
     DataUnavailableError, CorruptDataError, OSError
         A file that cannot be had, is not what it should be, or a cache that cannot be written.
 
@@ -273,7 +235,12 @@ def load_dataset(
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype must be torch.float32 or torch.float64; got {dtype!r}.")
     check_int("seed", seed, minimum=0)
-    sizes = _sizes(subset)
+    sizes = subset if isinstance(subset, Sequence) else (subset, None)
+    if len(sizes) != 2:
+        raise ValueError(f"subset must be n_train or (n_train, n_test); got {subset!r}.")
+    for n in sizes:
+        if n is not None:
+            check_int("subset", n)
     if name in SKLEARN:
         parts, class_names, source = _read_sklearn(info)
     elif info.is_image:
@@ -282,20 +249,15 @@ def load_dataset(
         released = preprocessing == "as_released"
         parts, class_names, source = _read_table(info, released, cache_dir)
     x, y = [], []
-    for part, n, title in zip(parts, sizes, ("training", "test"), strict=True):
-        rows = None
+    for (features, labels), n, title in zip(parts, sizes, ("training", "test"), strict=True):
+        rows = slice(None)
         if n is not None:
             what = f"subset, its number of {title} examples of {name!r},"
-            rows = stratified_rows(part.labels, n, seed=seed, name=what)
-        x.append(part.read(rows))
-        y.append(torch.tensor(part.labels if rows is None else part.labels[rows]))
-    x_train, x_test = scale(
-        *x,
-        standard=preprocessing == "standard",
-        size=size,
-        dtype=dtype,
-        title=f"The data of {name!r}",
-    )
+            rows = stratified_rows(labels, n, seed=seed, name=what)
+        x.append(features[rows])
+        y.append(torch.tensor(labels[rows]))
+    options = {"size": size, "dtype": dtype, "title": f"The data of {name!r}"}
+    x_train, x_test = scale(*x, standard=preprocessing == "standard", **options)
     return Dataset(
         x_train=x_train,
         y_train=y[0],
@@ -311,28 +273,11 @@ def load_dataset(
     )
 
 
-def _sizes(subset: object) -> tuple[int | None, int | None]:
-    """The numbers of training and test examples to keep; None keeps all."""
-    if subset is None:
-        return None, None
-    if isinstance(subset, Sequence) and not isinstance(subset, str):
-        if len(subset) != 2:
-            raise ValueError(f"subset must be n_train or (n_train, n_test); got {subset!r}.")
-        return check_int("subset[0]", subset[0]), check_int("subset[1]", subset[1])
-    return check_int("subset", subset), None
-
-
 def class_quotas(counts: np.ndarray, n: int) -> np.ndarray:
     """Split `n` over classes in proportion to `counts` (K,), exactly, by largest remainder.
 
-    Each class gets the whole part of its share n * counts / sum(counts); the places left over go
-    to the largest fractional parts, ties to the lower class. A class whose share rounds to nothing
-    still gets one place, taken from the class that has most.
-
-    Examples
-    --------
-    >>> class_quotas(np.array([97, 2, 1]), 10)
-    array([8, 1, 1])
+    Ties go to the lower class. A class whose share rounds to nothing still gets one place, taken
+    from the class that has most.
     """
     share = n * counts.astype(np.int64)  # numerators over the total: no rounding error
     quotas, remainder = np.divmod(share, counts.sum())
@@ -345,16 +290,9 @@ def class_quotas(counts: np.ndarray, n: int) -> np.ndarray:
 
 
 def stratified_rows(labels: np.ndarray, n: int, *, seed: int, name: str = "n") -> np.ndarray:
-    """Choose `n` of N rows by `seed` with every class of `labels` (N,) in proportion.
+    """Choose `n` of N rows by `seed` with every class of `labels` (N,) in proportion, in order.
 
-    Returns their numbers in increasing order, so that the order of the data is kept. `n` must be
-    at least the number of classes and at most N; `name` is what errors call it.
-
-    Examples
-    --------
-    >>> rows = stratified_rows(np.array([0, 0, 0, 0, 1, 1]), 3, seed=0)
-    >>> len(rows), int((rows >= 4).sum())
-    (3, 1)
+    `n` must be at least the number of classes and at most N; `name` is what errors call it.
     """
     classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     n = check_int(name, n)
@@ -363,8 +301,6 @@ def stratified_rows(labels: np.ndarray, n: int, *, seed: int, name: str = "n") -
         raise ValueError(f"{name} must be at most {len(labels)}, all there are; got {n}.")
     if n < len(classes):
         raise ValueError(f"{name} must be at least {len(classes)}, one per class; got {n}.")
-    if n == len(labels):
-        return np.arange(n)
     generator = np.random.default_rng(seed)
     chosen = [
         generator.permutation(np.flatnonzero(inverse == k))[:quota]
@@ -373,27 +309,8 @@ def stratified_rows(labels: np.ndarray, n: int, *, seed: int, name: str = "n") -
     return np.sort(np.concatenate(chosen))
 
 
-def complement(rows: np.ndarray, n: int) -> np.ndarray:
-    """The rows of 0..n-1 that are not in `rows`, in increasing order."""
-    return np.setdiff1d(np.arange(n), rows, assume_unique=True)
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """The training or the test half of a dataset, before a subset is taken and scaled.
-
-    `labels` is (N,) int64. `read(rows)` gives the features of those rows, of all where `rows` is
-    None: uint8 images in 0..255, or floats.
-    """
-
-    labels: np.ndarray
-    read: Callable[[np.ndarray | None], np.ndarray]
-
-    @classmethod
-    def of(cls, x: np.ndarray, y: np.ndarray) -> _Part:
-        return cls(y, lambda rows: x if rows is None else x[rows])
-
-
+# Features, as floats or as images of bytes, that a slice or row numbers choose from; labels (N,).
+_Part = tuple[np.ndarray | ImageSplit, np.ndarray]
 _Raw = tuple[tuple[_Part, _Part], tuple[str, ...], str]  # train and test, class names, source
 
 
@@ -406,8 +323,8 @@ def _read_sklearn(info: DatasetInfo) -> _Raw:
     if info.is_image:
         x = x.reshape(-1, *info.shape) / 16  # pixels count 0..16 black points of a 4x4 block
     test = stratified_rows(y, ceil(0.2 * len(y)), seed=0)
-    train = complement(test, len(y))
-    return (_Part.of(x[train], y[train]), _Part.of(x[test], y[test])), info.class_names, info.source
+    train = np.delete(np.arange(len(y)), test)
+    return ((x[train], y[train]), (x[test], y[test])), info.class_names, info.source
 
 
 _COLUMNS = {  # file, line of the header, columns of the features; the class stands last
@@ -455,7 +372,7 @@ def _read_table(info: DatasetInfo, released: bool, cache_dir) -> _Raw:
     y, y_test = y[order[:n]], np.concatenate([y[order[n:]], y_test])
     if released:
         x, x_test = _scale_as_released(info.name, x), _scale_as_released(info.name, x_test)
-    parts = _Part.of(x, y), _Part.of(x_test, y_test)
+    parts = (x, y), (x_test, y_test)
     return parts, info.class_names, f"{info.source}; read from the {origin}"
 
 
@@ -486,7 +403,7 @@ def _read_images(info: DatasetInfo, cache_dir, progress: bool) -> _Raw:
     shared |= {"cache_dir": cache_dir, "progress": progress}
     train = ImageSplit(info.name, "train", published=info.n_train, **shared)
     test = ImageSplit(info.name, "test", published=info.n_test, **shared)
-    parts = _Part(train.labels, train.pixels), _Part(test.labels, test.pixels)
+    parts = (train, train.labels), (test, test.labels)
     source = f"{info.source}; training images: {train.remarks}; test images: {test.remarks}"
     return parts, info.class_names or train.class_names, source
 
@@ -500,52 +417,35 @@ def scale(
     dtype: torch.dtype = torch.float32,
     title: str = "data",
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Make tensors of both parts; with `standard`, x <- (x - mean) / std.
+    """Make tensors of both parts (N, C, H, W) or (N, D); with `standard`, x <- (x - mean) / std.
 
-    `train` and `test` are (N, C, H, W) or (N, D): floats, or images as uint8, which are first
-    brought from 0..255 to [0, 1]. Mean and deviation (divisor N) are those of `train` alone, per
-    channel of images and per feature of tables; what is constant in `train` is shifted but not
-    divided. `size` first resizes images, bilinear. `title` is what errors call the data.
-
-    Examples
-    --------
-    >>> train, test = np.array([[1.0], [3.0]]), np.array([[5.0]])
-    >>> scale(train, test, standard=True)
-    (tensor([[-1.],
-            [ 1.]]), tensor([[3.]]))
+    Mean and deviation (divisor N) are those of `train` alone, per channel of images and per feature
+    of tables; what is constant in `train` is shifted but not divided. Bytes are first brought to
+    [0, 1], and images resized to `size`. `title` is what errors call the data.
     """
     if train.dtype == np.uint8 and size is None:
         mean, std = byte_statistics(train) if standard else (np.zeros(1), np.ones(1))
         return _from_bytes(train, mean, std, dtype), _from_bytes(test, mean, std, dtype)
-    tensors = [_from_floats(x, size, dtype, title) for x in (train, test)]
+    made = []
+    for x in (train, test):
+        check_finite(title, x)
+        out = torch.tensor(x).to(dtype)
+        if x.dtype == np.uint8:
+            out.div_(255)
+        if size is not None:
+            options = {"mode": "bilinear", "antialias": size < min(out.shape[-2:])}
+            out = functional.interpolate(out, size=(size, size), **options)
+        made.append(out)
     if standard:
-        _standardise_(*tensors)
-    return tensors[0], tensors[1]
-
-
-def _from_floats(x: np.ndarray, size: int | None, dtype: torch.dtype, title: str) -> torch.Tensor:
-    """A tensor on the scale of the data, or [0, 1] for bytes, resized."""
-    check_finite(title, x)
-    out = torch.tensor(x).to(dtype)
-    if x.dtype == np.uint8:
-        out.div_(255)
-    if size is None:
-        return out
-    shrinks = size < min(out.shape[-2:])
-    return functional.interpolate(out, size=(size, size), mode="bilinear", antialias=shrinks)
-
-
-def _standardise_(train: torch.Tensor, test: torch.Tensor) -> None:
-    """Shift and divide both, in place, by the statistics of `train`."""
-    dims = tuple(d for d in range(train.ndim) if d != 1)
-    n = train.numel() // train.shape[1]
-    constant = train.amin(dims, keepdim=True) == train.amax(dims, keepdim=True)
-    mean = train.mean(dims, keepdim=True, dtype=torch.float64).to(train.dtype)
-    train.sub_(mean)
-    length = torch.linalg.vector_norm(train, dim=dims, keepdim=True, dtype=torch.float64)
-    std = torch.where(constant, 1.0, length / n**0.5).to(train.dtype)
-    train.div_(std)
-    test.sub_(mean).div_(std)
+        x, dims = made[0], tuple(d for d in range(train.ndim) if d != 1)
+        constant = x.amin(dims, keepdim=True) == x.amax(dims, keepdim=True)
+        mean = x.mean(dims, keepdim=True, dtype=torch.float64).to(dtype)
+        x.sub_(mean)
+        length = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=torch.float64)
+        std = torch.where(constant, 1.0, length / (x.numel() // x.shape[1]) ** 0.5).to(dtype)
+        x.div_(std)
+        made[1].sub_(mean).div_(std)
+    return made[0], made[1]
 
 
 BLOCK = 2**20  # bytes of images handled at a time, so that they stay in the processor's cache

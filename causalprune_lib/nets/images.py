@@ -10,12 +10,9 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,8 +62,8 @@ HUB_SETS = {
 class ImageSplit:
     """One split, "train" or "test": `labels` (N,) and `class_names` at once, pixels when asked for.
 
-    `shape` (C, H, W), `n_classes` and the number of `published` examples are what there should be;
-    a mirror may hold fewer examples.
+    `split[rows]` are images (N, C, H, W) as uint8. `shape` (C, H, W), `n_classes` and the number of
+    `published` examples are what there should be; a mirror may hold fewer examples.
     """
 
     def __init__(
@@ -94,19 +91,18 @@ class ImageSplit:
             self.labels, self.facts = np.load(self._folder / "labels.npy"), facts
         self.class_names = tuple(self.facts["class_names"])
 
-    def pixels(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """The images (N, C, H, W), or those of the sorted row numbers `rows`, as uint8 in 0..255.
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """The images of all (`slice(None)`) or of some sorted row numbers.
 
         From the cache where it has them. Otherwise the split is decoded whole and kept, but for at
         most half of a mirror's file, which is decoded as asked: a mirror is at hand next time too.
         """
         if not self._is_cached:
-            few = rows is not None and 2 * len(rows) <= len(self.labels)
+            few = isinstance(rows, np.ndarray) and 2 * len(rows) <= len(self.labels)
             if few and self._path is not None:
                 return self._decode(rows)
             self._fill_cache()
-        stored = np.load(self._folder / "images.npy", mmap_mode="r")
-        return stored if rows is None else stored[rows]
+        return np.load(self._folder / "images.npy", mmap_mode="r")[rows]
 
     @property
     def remarks(self) -> str:
@@ -131,8 +127,8 @@ class ImageSplit:
             labels = np.load(self._folder / "labels.npy", mmap_mode="r")
             if images.shape == (facts["n"], *self.shape) and labels.shape == (facts["n"],):
                 return facts
-        except FileNotFoundError:
-            return None  # the usual first time
+        except FileNotFoundError:  # the usual first time
+            return None
         except (OSError, ValueError, EOFError, KeyError, TypeError):
             pass
         warnings.warn(f"The cache {self._folder} is damaged: it is made again.", stacklevel=2)
@@ -160,8 +156,7 @@ class ImageSplit:
                 f"labels {labels.min()}..{labels.max()} and {len(names)} names."
             )
         form = "JPEG" if self._encoded([0])[0].as_py()[:2] == b"\xff\xd8" else "lossless"
-        facts = {"class_names": names, "format": form, "n": len(labels), "from": where}
-        return labels, facts
+        return labels, {"class_names": names, "format": form, "n": len(labels), "from": where}
 
     def _encoded(self, rows=None) -> pa.Array:
         """The stored images, all or those of `rows`, as an Arrow array of bytes."""
@@ -175,7 +170,7 @@ class ImageSplit:
         cells, where = self._encoded(rows), self._opened[2]
         images = np.empty((len(cells), *self.shape), dtype=np.uint8)
         title = f"{self.name}: decoding {self.part} images"
-        bar = tqdm(cells, desc=title, unit="image", disable=not self.progress)
+        bar = tqdm(cells, title, unit="image", disable=not self.progress)
         for k, cell in enumerate(bar):
             row = k if rows is None else rows[k]
             images[k] = _decode_one(cell.as_py(), self.shape, f"row {row} of {where}")
@@ -205,11 +200,14 @@ class ImageSplit:
     def _open_hub(self) -> tuple[pa.Table, tuple[str, ...], str]:
         datasets = require("datasets")
         folder, repository = self._cache / "huggingface", self.hub_set.repository
+        bars = not datasets.utils.are_progress_bars_disabled()
+        counting = datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
+        datasets.utils.disable_progress_bars()
+        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
         try:
-            with _quiet(datasets):
-                builder = datasets.load_dataset_builder(repository, cache_dir=str(folder))
-                builder.download_and_prepare()
-                splits = builder.as_dataset()
+            builder = datasets.load_dataset_builder(repository, cache_dir=str(folder))
+            builder.download_and_prepare()
+            splits = builder.as_dataset()
         # The Hub's client raises errors of several libraries; which ones changes with its version.
         except Exception as error:
             cause: BaseException | None = error
@@ -225,6 +223,10 @@ class ImageSplit:
                 url=f"https://huggingface.co/datasets/{repository}",
                 why=f"{type(error).__name__}: {error}",
             ) from error
+        finally:
+            datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = counting
+            if bars:
+                datasets.utils.enable_progress_bars()
         wanted = ("train",) if self.part == "train" else self.hub_set.test
         split = splits[next(candidate for candidate in wanted if candidate in splits)]
         where = f"huggingface.co/datasets/{repository} at {builder.hash or 'its newest'}"
@@ -247,18 +249,3 @@ def _decode_one(cell: bytes, shape: tuple[int, ...], where: str) -> np.ndarray:
             f"{pixels.shape[0]}x{pixels.shape[1]}."
         )
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)
-
-
-@contextmanager
-def _quiet(datasets: ModuleType) -> Iterator[None]:
-    """No progress bars and no download count from `datasets`, for this block only."""
-    bars = not datasets.utils.are_progress_bars_disabled()
-    counting = datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
-    datasets.utils.disable_progress_bars()
-    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
-    try:
-        yield
-    finally:
-        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = counting
-        if bars:
-            datasets.utils.enable_progress_bars()

@@ -44,7 +44,9 @@ def build_model(
     init: str = "default",
     **options,
 ) -> nn.Module:
-    """Build a network that fits a data set, with weights fixed by a seed.
+    """Build a network that fits a data set, with weights fixed by a seed, on the default device.
+
+    A ValueError names an unknown option, and images that are too small for the network.
 
     Parameters
     ----------
@@ -64,16 +66,6 @@ def build_model(
     **options
         mlp: `hidden` (default (300, 100)), `activation`, `output`. alexnet: `variant`. resnet18:
         `batch_norm`.
-
-    Returns
-    -------
-    nn.Module
-        In training mode, on PyTorch's default device (usually the CPU).
-
-    Raises
-    ------
-    ValueError
-        An unknown name or option, or images too small for the network.
 
     Examples
     --------
@@ -123,11 +115,7 @@ def _shape_and_classes(dataset, shape, n_classes) -> tuple[tuple[int, ...], int]
 
 @torch.no_grad()
 def _draw_by_fan_out(model: nn.Module) -> None:
-    """Draw every linear and convolution weight anew from N(0, 2 / fan_out); set their biases to 0.
-
-    fan_out is the number of outputs that one input reaches: the rows of a matrix, or the filters
-    times the kernel's pixels.
-    """
+    """Draw linear and convolution weights anew from N(0, 2 / fan_out); set their biases to 0."""
     for module in model.modules():
         if isinstance(module, PRUNABLE_MODULES):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -202,16 +190,6 @@ class LeNet(Network):
     LeNet-5 (LeCun, Bottou, Bengio and Haffner 1998) in its later form: 20 and 50 filters of 5x5, or
     7x7 for images of 64 pixels and more, 500 hidden units, ReLU. 657,080 parameters for CIFAR-10,
     431,080 for 28x28 grey images, 3,177,710 for Tiny ImageNet.
-
-    Parameters
-    ----------
-    shape, n_classes : (int, int, int), int
-        Channels, height and width of an image; number of classes K.
-
-    Examples
-    --------
-    >>> sum(p.numel() for p in LeNet((1, 28, 28), 10).parameters())
-    431080
     """
 
     def __init__(self, shape: Shape = (3, 32, 32), n_classes: int = 10):
@@ -234,36 +212,17 @@ class LeNet(Network):
 
 
 class AlexNet(Network):
-    """Five convolutions and three fully connected layers.
+    """Five convolutions and three fully connected layers, in a `variant` by the size of the image.
 
     The one-column form (Krizhevsky, "One weird trick for parallelizing convolutional neural
     networks", 2014) of the network that won ImageNet in 2012, with torchvision's widths: 64, 192,
     384, 256 and 256 filters, then 4096, 4096 and K units, with dropout before the first two.
 
-    Parameters
-    ----------
-    shape, n_classes : (int, int, int), int
-        Channels, height and width of an image (default: 3 channels, and 224 pixels for "imagenet"
-        or 32 for "small"); number of classes K.
-    variant : {"imagenet", "small"}, optional
-        "imagenet": an 11x11 kernel with stride 4 first, then 5x5; from 63 pixels up, with the last
-        image averaged to 6x6. "small": a 3x3 kernel with stride 2 first, then 2x2; made for 28 and
-        32 pixels, where the last image is 2x2. None (default): by the size of the image.
-
-    Notes
-    -----
-    "imagenet": 57,044,810 parameters for 3 channels and 10 classes, 57,823,240 for 200 classes.
-    "small": 23,210,826 for CIFAR-10 and 23,209,674 for Fashion-MNIST. We know the 32-pixel form of
-    the paper's code by these counts alone: with these filters, kernels up to 5x5 and hidden widths
-    that are powers of two, one network has them. Strides and padding, which no count shows, are
-    ours.
-
-    Examples
-    --------
-    >>> with torch.device("meta"):  # shapes only, no memory
-    ...     model = AlexNet((3, 32, 32), 10)
-    >>> sum(p.numel() for p in model.parameters())
-    23210826
+    "imagenet": an 11x11 kernel with stride 4 first, then 5x5; from 63 pixels up, with the last
+    image averaged to 6x6; 57,044,810 parameters for 3 channels and 10 classes. "small": a 3x3
+    kernel with stride 2 first, then 2x2; made for 28 and 32 pixels, where the last image is 2x2;
+    23,210,826 parameters for CIFAR-10 and 23,209,674 for Fashion-MNIST. We know this form of the
+    paper's code by these counts alone; strides and padding, which no count shows, are ours.
     """
 
     def __init__(
@@ -277,7 +236,7 @@ class AlexNet(Network):
         if variant is None:
             variant = "imagenet" if min(height, width) >= SMALLEST_IMAGENET else "small"
         smallest = SMALLEST_IMAGENET if variant == "imagenet" else 11
-        _check_images(f"AlexNet of variant {variant!r}", shape, n_classes, smallest=smallest)
+        _check_images(f"AlexNet of variant {variant!r}", shape, n_classes, smallest)
         if variant == "imagenet":
             first = nn.Conv2d(channels, 64, 11, stride=4, padding=2)
             second = nn.Conv2d(64, 192, 5, padding=2)
@@ -314,20 +273,8 @@ class ResNet18(Network):
     The form for small images of He, Zhang, Ren and Sun (2015): widths of 64, 128, 256 and 512, two
     blocks each. The image is halved on entering each of the last three and averaged at the end, so
     images of any size may come. 11,169,162 parameters for CIFAR-10, 11,168,010 for one channel,
-    11,266,632 for 200 classes; with batch normalisation 11,173,962 for CIFAR-10.
-
-    Parameters
-    ----------
-    shape, n_classes : (int, int, int), int
-        Channels, height and width of an image; number of classes K.
-    batch_norm : bool
-        False (default): the form of the causal pruning paper's code, without normalisation and
-        with biases. True: the usual form.
-
-    Examples
-    --------
-    >>> sum(p.numel() for p in ResNet18((3, 32, 32), 10).parameters())
-    11169162
+    11,266,632 for 200 classes: the causal pruning paper's code has biases and no normalisation.
+    With `batch_norm` it is the usual form: 11,173,962 for CIFAR-10.
     """
 
     def __init__(
@@ -343,8 +290,7 @@ class ResNet18(Network):
                 ResidualBlock(c_out, c_out, batch_norm=batch_norm),
             )
             c_in = c_out
-        layers["pool"] = nn.AdaptiveAvgPool2d(1)
-        layers["flatten"] = nn.Flatten()
+        layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
         layers["fc"] = nn.Linear(512, n_classes)
         super().__init__(layers, shape=(channels, None, None))
 
@@ -352,9 +298,8 @@ class ResNet18(Network):
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions and a way round them: `relu(shortcut(x) + conv2(relu(conv1(x))))`.
 
-    The shortcut is the identity or, where the number of channels changes or `stride` halves the
-    image, a 1x1 convolution. With `batch_norm` each convolution is followed by a normalisation;
-    without it each has a bias.
+    The shortcut is the identity or, where the shape changes, a 1x1 convolution. With `batch_norm`
+    each convolution is followed by a normalisation; without it each has a bias.
     """
 
     def __init__(self, c_in: int, c_out: int, *, stride: int = 1, batch_norm: bool = False):

@@ -39,13 +39,6 @@ class ParameterLayout:
     that `torch.nn.utils.prune` has re-named to `weight_orig` keeps the name `weight` here, and a
     tensor shared by two modules is listed once, under its first name.
 
-    Attributes
-    ----------
-    names : tuple of str
-        One name per tensor, as in `model.named_parameters()` before pruning.
-    shapes : tuple of torch.Size
-        The shape of each tensor.
-
     Examples
     --------
     >>> from torch import nn
@@ -56,8 +49,8 @@ class ParameterLayout:
     ('2.weight', (0, 1))
     """
 
-    names: tuple[str, ...]
-    shapes: tuple[torch.Size, ...]
+    names: tuple[str, ...]  # one per tensor, as in `model.named_parameters()` before pruning
+    shapes: tuple[torch.Size, ...]  # of each tensor
 
     @classmethod
     def of(cls, model: nn.Module, *, which: str = "prunable") -> ParameterLayout:
@@ -107,15 +100,11 @@ class ParameterLayout:
         present = dict(_named(model, "all"))
         for name, shape in zip(self.names, self.shapes, strict=True):
             if name not in present:
+                kind = type(model).__name__
                 raise ValueError(
-                    f"model must have the parameter {name!r} of this layout; got a "
-                    f"{type(model).__name__} without it."
+                    f"model must have the parameter {name!r} of this layout; got a {kind} without."
                 )
-            if present[name].shape != shape:
-                raise ValueError(
-                    f"parameter {name!r} must have shape {tuple(shape)}; got "
-                    f"{tuple(present[name].shape)}."
-                )
+            check_shape(f"parameter {name!r}", present[name], tuple(shape))
         return {name: present[name] for name in self.names}
 
     def tensors(self, model: nn.Module) -> dict[str, torch.Tensor]:

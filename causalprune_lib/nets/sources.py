@@ -126,13 +126,7 @@ def find_table(file: str, *, cache_dir: str | os.PathLike | None = None) -> tupl
                 f"({path.stat().st_size:,} bytes). It is damaged: fetch it again."
             )
         return path, "local mirror"
-    return _keep_with_pooch(file, cache_folder(cache_dir) / "files")
-
-
-def _keep_with_pooch(file: str, folder: Path) -> tuple[Path, str]:
-    """The file in the cache, where pooch downloads and checks what is missing or damaged."""
-    import pooch
-
+    pooch, folder = require("pooch"), cache_folder(cache_dir) / "files"
     cached, url = folder / file, LEGCNET_FILES + file
     whole = cached.is_file() and sha256_of(cached) == FILES[file]
     if cached.is_file() and not whole:

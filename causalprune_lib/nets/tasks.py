@@ -18,19 +18,8 @@ Metric = Callable[[torch.Tensor, torch.Tensor], float]  # all outputs, all targe
 class Task:
     """A loss, a metric and a kind of target: all that training and judging must know of a problem.
 
-    Attributes
-    ----------
-    name : str
-        What it is called in messages.
-    loss : callable
-        `loss(outputs, y)` -> scalar tensor, the mean over a batch.
-    metric : callable
-        `metric(outputs, y)` -> float, over all examples; more is better.
-    metric_name : str
-        "accuracy" for a share of right answers; its complement is then the error rate.
-    targets : {"classes", "values"}
-        Classes are int64 of shape (N,), 0..K-1 for K outputs (0 or 1 for one output). Values are
-        floating-point numbers in the shape of the outputs.
+    Classes are int64 of shape (N,), 0..K-1 for K outputs (0 or 1 for one output). Values are
+    floating-point numbers in the shape of the outputs.
 
     Examples
     --------
@@ -41,11 +30,11 @@ class Task:
     1.0
     """
 
-    name: str
+    name: str  # in messages
     loss: Loss
-    metric: Metric
-    metric_name: str = "accuracy"
-    targets: str = "classes"
+    metric: Metric  # more is better
+    metric_name: str = "accuracy"  # a share of right answers; its complement is the error rate
+    targets: str = "classes"  # or "values"
 
     def check_targets(self, y: torch.Tensor, output: torch.Tensor, name: str = "y") -> None:
         """Raise unless targets `y` (N, ...) fit a network with this `output` for one example."""
@@ -120,11 +109,5 @@ TASKS = {
 
 
 def task_of(task: str | Task) -> Task:
-    """A task by its name, or as it is.
-
-    Examples
-    --------
-    >>> task_of("regression").metric_name
-    'r2'
-    """
+    """A task by its name, or as it is."""
     return task if isinstance(task, Task) else TASKS[check_choice("task", task, TASKS)]

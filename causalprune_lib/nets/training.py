@@ -38,10 +38,7 @@ OnBatch = Callable[[torch.Tensor, torch.Tensor, float], None]
 class Training:
     """How a network is trained: what `train` takes, but for the network, the data and the seed.
 
-    Attributes
-    ----------
-    epochs, batch_size, lr, optimizer, momentum, weight_decay, patience, shuffle, task
-        As in `train`. `patience` waits for a validation split to be given.
+    `patience` waits for a validation split to be given.
 
     Examples
     --------
@@ -77,23 +74,16 @@ class Training:
 
 @dataclass(frozen=True)
 class History:
-    """What `train` did, epoch by epoch.
+    """What `train` did.
 
-    Attributes
-    ----------
-    frame : pandas.DataFrame
-        One row per epoch: `epoch` (from 1), `train_loss` (mean over the epoch's batches, each
-        taken just before its step), `val_loss`, `val_accuracy` (or another metric of the task; NaN
-        without a validation split) and `seconds` (of the training pass).
-    best_epoch : int or None
-        The last epoch that set a new lowest validation loss; None without a validation split.
-    stopped_early : bool
-        Whether `patience` ran out before `epochs` did.
+    `frame` has one row per epoch: `epoch` (from 1), `train_loss` (mean over the epoch's batches,
+    each taken just before its step), `val_loss`, `val_accuracy` (or another metric of the task; NaN
+    without a validation split) and `seconds` (of the training pass).
     """
 
     frame: pd.DataFrame
-    best_epoch: int | None
-    stopped_early: bool
+    best_epoch: int | None  # the last one that set a new lowest validation loss, where there is one
+    stopped_early: bool  # whether `patience` ran out before `epochs` did
 
 
 def train(
@@ -117,25 +107,23 @@ def train(
 ) -> History:
     """Train `model` in place on examples `x` with targets `y`.
 
+    Data and options that do not fit are named before anything has changed. A FloatingPointError
+    says where the loss stopped being finite; the model keeps the weights of the last step.
+
     Parameters
     ----------
     model : nn.Module
         Maps a batch (B, ...) to outputs (B, K). Batches are moved to its device. Weights masked by
         `torch.nn.utils.prune` stay zero.
-    x : torch.Tensor, shape (N, ...)
-        Examples, of the model's floating-point type.
-    y : torch.Tensor, shape (N, ...)
-        Targets as the task has them: for a classification int64 (N,), 0..K-1.
-    epochs : int
-        Passes over the data; 0 changes nothing.
-    batch_size : int
-        Examples per step; the last batch of an epoch may be smaller.
+    x, y : tensors (N, ...)
+        Examples, of the model's floating-point type, and targets as the task has them: for a
+        classification int64 (N,), 0..K-1.
+    epochs, batch_size : int
+        Passes over the data, and examples per step; the last batch of an epoch may be smaller.
     lr : float, optional
         Learning rate. None: 0.1 for SGD, 0.001 for Adam.
-    optimizer : {"sgd", "adam"}
-        Adam takes no `momentum`; it has its own.
-    momentum, weight_decay : float
-        As in `torch.optim`.
+    optimizer, momentum, weight_decay : {"sgd", "adam"}, float, float
+        As in `torch.optim`. Adam takes no `momentum`; it has its own.
     patience : int, optional
         Stop after this many epochs in a row without a new lowest validation loss, and put the
         weights of the best epoch back. Needs `validation`.
@@ -155,17 +143,6 @@ def train(
         Called with `x_batch`, `y_batch` and the batch's loss just before every step, for instance
         `lambda x, y, loss: recorder.log(loss=loss)` with a `TrajectoryRecorder`.
 
-    Returns
-    -------
-    History
-
-    Raises
-    ------
-    FloatingPointError
-        If the loss stops being finite. The model keeps the weights of the last step.
-    TypeError, ValueError
-        If data or options do not fit.
-
     Examples
     --------
     >>> x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
@@ -183,7 +160,7 @@ def train(
         check_int("patience", patience)
         if validation is None:
             raise ValueError("patience needs validation=(x_val, y_val); got validation=None.")
-    check_weights(model)
+    stepper, lr = _make_optimizer(model, optimizer, lr, momentum, weight_decay)
     check_data(model, x, y, task=task)
     if validation is not None:
         if not isinstance(validation, Sequence) or len(validation) != 2:
@@ -192,7 +169,6 @@ def train(
         check_data(model, *validation, task=task, names=("validation[0]", "validation[1]"))
 
     device, _ = device_and_dtype(model)
-    stepper, lr = _make_optimizer(model, optimizer, lr, momentum, weight_decay)
     generator = torch.Generator().manual_seed(seed) if shuffle else None
     n_steps = math.ceil(len(x) / batch_size)
     rows, lowest, best_epoch, best_state = [], math.inf, None, None
@@ -236,33 +212,22 @@ def train(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a network is on one data set.
+    """How good a network is on one data set."""
 
-    Attributes
-    ----------
-    loss : float
-        Mean loss per example.
-    metric : float
-        What the task judges by; for a classification the accuracy.
-    metric_name : str
-    accuracy : float
-        Share of the examples whose highest output is at the right class, in [0, 1].
-    error_rate : float
-        1 - accuracy.
-    """
-
-    loss: float
-    metric: float
+    loss: float  # mean per example
+    metric: float  # what the task judges by; for a classification the accuracy
     metric_name: str = "accuracy"
 
     @property
     def accuracy(self) -> float:
+        """Share of the examples whose highest output is at the right class, in [0, 1]."""
         if self.metric_name != "accuracy":
             raise AttributeError(f"this task is judged by {self.metric_name}: use .metric.")
         return self.metric
 
     @property
     def error_rate(self) -> float:
+        """1 - accuracy."""
         return 1 - self.accuracy
 
 
@@ -307,19 +272,8 @@ def iterate_batches(
     batch_size: int,
     generator: torch.Generator | None = None,
 ) -> Iterator[Pair]:
-    """Walk once through the data in batches: every example exactly once, the last batch smaller.
+    """Walk once through x (N, ...) and y (N, ...) in batches, shuffled where there is a generator.
 
-    Parameters
-    ----------
-    x, y : torch.Tensor
-        Examples (N, ...) and targets (N, ...).
-    batch_size : int
-        B, examples per batch.
-    generator : torch.Generator, optional
-        Shuffles the examples. None: the order they stand in.
-
-    Examples
-    --------
     >>> x, y = torch.arange(5.0).reshape(5, 1), torch.arange(5)
     >>> [labels.tolist() for _, labels in iterate_batches(x, y, batch_size=2)]
     [[0, 1], [2, 3], [4]]
@@ -347,17 +301,7 @@ def training_pair(data: Dataset | Pair) -> Pair:
 
 @contextmanager
 def in_mode(model: nn.Module, *, training: bool) -> Iterator[nn.Module]:
-    """Put `model` into training or evaluation mode for a block; then give each part its own back.
-
-    Examples
-    --------
-    >>> model = nn.Sequential(nn.Linear(2, 2), nn.Dropout()).train()
-    >>> with in_mode(model, training=False):
-    ...     model[1].training
-    False
-    >>> model[1].training
-    True
-    """
+    """Put `model` into training or evaluation mode for a block; then put each part's own back."""
     before = {module: module.training for module in model.modules()}
     model.train(training)
     try:
@@ -437,17 +381,6 @@ def check_data(
     task_of(task).check_targets(y, output, y_name)
 
 
-def check_weights(model: nn.Module) -> None:
-    """Raise unless `model` has something to train and all its weights are finite."""
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(
-            f"model must have a parameter that requires a gradient; got a {type(model).__name__} "
-            "without one."
-        )
-    for name, parameter in model.named_parameters():
-        check_finite(f"model parameter {name!r}", parameter.detach())
-
-
 def _check_step(loss: torch.Tensor, *, epoch: int, step: int, lr: float) -> float:
     """Return the loss of a batch as a number; raise if it is not one, or not finite."""
     if not isinstance(loss, torch.Tensor) or loss.dim() != 0:
@@ -475,11 +408,19 @@ def _check_epoch(model: nn.Module, *, epoch: int, lr: float) -> None:
 def _make_optimizer(
     model: nn.Module, name: str, lr: float | None, momentum: float, weight_decay: float
 ) -> tuple[torch.optim.Optimizer, float]:
+    """The optimizer of the trainable weights, which must be finite, and its learning rate."""
     check_choice("optimizer", name, ["sgd", "adam"])
     lr = {"sgd": 0.1, "adam": 0.001}[name] if lr is None else check_positive("lr", lr)
     check_fraction("momentum", momentum, closed=False)
     check_positive("weight_decay", weight_decay, allow_zero=True)
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not weights:
+        raise ValueError(
+            f"model must have a parameter that requires a gradient; got a {type(model).__name__} "
+            "without one."
+        )
+    for key, parameter in model.named_parameters():
+        check_finite(f"model parameter {key!r}", parameter.detach())
     if name == "sgd":
         return torch.optim.SGD(weights, lr=lr, momentum=momentum, weight_decay=weight_decay), lr
     if momentum:

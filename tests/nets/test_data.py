@@ -24,7 +24,6 @@ from causalprune_lib.nets.data import (
     SKLEARN,
     byte_statistics,
     class_quotas,
-    complement,
     dataset_info,
     load_dataset,
     scale,
@@ -206,10 +205,6 @@ def test_every_row_is_chosen_equally_often():
         times[stratified_rows(labels, 8, seed=seed)] += 1
     # Each row is chosen with probability 8/40: mean 200, standard deviation 12.7 over 1000 draws.
     assert np.abs(times - 200).max() < 5 * 12.7
-
-
-def test_complement_is_what_is_left():
-    assert complement(np.array([1, 3]), 5).tolist() == [0, 2, 4]
 
 
 def random_images(n: int, *, seed: int = 0) -> np.ndarray:
