@@ -1,14 +1,14 @@
 r"""Scores of causal pruning: one running sum per weight, while any PyTorch loop trains the network.
 
 The causal model of gradient descent is :math:`\Delta L_t = \sum_k \gamma_k (\Delta\theta_{kt})^2`.
-The released code fits it to checkpoints of every step with the solver of `sgd_lasso`, whose
-predictions never leave 0 there: the learning rate times |x|^2 is about 1e-16. What remains is
+The released code fits it with the solver of `sgd_lasso`, whose predictions never leave 0 there: the
+learning rate times |x|^2 is about 1e-16. What remains is
 
 .. math:: \gamma_k = \mathrm{soft}\Big(\sum_t w_t y_t x_{tk},\ \alpha \sum_t w_t\Big),
 
 with :math:`y_t = \Delta L_t`, :math:`x_{tk} = (\Delta\theta_{kt})^2` and w_t the step sizes that
 the solver spends on sample t. So weight k is kept if its sum exceeds alpha times the sum of the
-step sizes, in absolute value, and the sums are all there is to keep.
+step sizes, in absolute value.
 
 Shah, Challa, Danda, Mathur and Saha, "A Granger-causal perspective on gradient descent with
 application to pruning", section 3.
@@ -153,8 +153,8 @@ class CausalScores:
 
     No checkpoint is kept, but four vectors as long as the weights, in float64 where a weight is and
     float32 otherwise. Only steps may change the weights in the block; what counts as one, how to
-    use the block in Lightning or with Hugging Face's `Trainer`, and what `model`, `which`, `probe`
-    and `optimizer` are, is as in `TrajectoryRecorder`.
+    use the block in Lightning or with Hugging Face's `Trainer`, and what `model`, `probe` and
+    `optimizer` are, is as in `TrajectoryRecorder`.
 
     Parameters
     ----------
@@ -201,7 +201,6 @@ class CausalScores:
         *,
         n_steps: int,
         loss: str = "two_batch",
-        which: str = "prunable",
         probe: Callable[..., torch.Tensor] | None = None,
         reuse_loss: bool = False,
         optimizer: Optimizer | None = None,
@@ -214,7 +213,7 @@ class CausalScores:
         unused = int(loss == "two_batch")
         n_steps = check_int("n_steps", n_steps, minimum=1 + unused)
         self._step_sizes = solver_step_sizes(n_steps - unused)  # (T,)
-        self.layout = ParameterLayout.of(model, which=which)
+        self.layout = ParameterLayout.of(model)
         options = {"optimizer": optimizer, "probe": probe, "reuse_loss": reuse_loss}
         self._model = model
         self._listener = StepListener(model, self.layout, self.step, **options)

@@ -2,19 +2,16 @@
 
 The delay vector number i of a series is (x_i, x_{i+lag}, ..., x_{i+(dim-1) lag}). For each one this
 file finds the vector j that is nearest in the Euclidean norm and more than `theiler` steps away in
-time (Theiler, Phys. Rev. A 34, 1986). That search is nearly the whole cost of an estimated Lyapunov
-exponent. Nothing is approximated: the winner is that of a plain double loop in float64, ties
-included.
+time (Theiler, Phys. Rev. A 34, 1986). Nothing is approximated: the winner is that of a plain double
+loop in float64, ties included.
 
 On a GPU all pairs are compared. On a CPU the vectors of a series are sorted by their first
 coordinate, and each is compared with those 1, 2, 3, ... places away in that order. Once the first
-coordinates alone are farther apart than the nearest vector found so far, no other can be nearer and
-the search for that vector is over. Both sides are rounded in the same way, so this holds in
-floating point as it does on paper. A walk needs about 6 places, 200 points of noise about 20. The
-few vectors that are still open then are compared with all others, in longer and longer strides.
+coordinates alone are farther apart than the nearest vector found so far, the search for that vector
+is over: both sides are rounded in the same way, so this holds in floating point as on paper. The
+few vectors that stay open are compared with all others, in longer and longer strides.
 
-Time, or the place in the order, comes first and the series last, so that every operation runs over
-contiguous memory.
+Time, or the place in the order, comes first and the series last: memory is contiguous.
 """
 
 from __future__ import annotations

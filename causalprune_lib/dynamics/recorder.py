@@ -40,13 +40,13 @@ class TrajectoryRecorder:
 
     Losses come in one of two ways. `log(loss=...)` takes the loss that the loop has computed
     anyway. A `probe` measures the loss of each batch before and after its step, with dropout off
-    and no trace in the training (see `undisturbed`), at the price of two forward passes.
+    and no trace in the training (see `undisturbed`), at the price of two forward passes. With
+    gradient accumulation the last batch before the step counts.
 
     In Lightning, call `recorder.batch(*batch)` in a callback's `on_train_batch_start`, or
     `recorder.log(loss=loss)` in its `on_before_backward`. With Hugging Face's `Trainer`, override
     `training_step(self, model, inputs, *rest)` and call there
-    `recorder.batch(self._prepare_inputs(inputs))`, or log what the overridden method returns. With
-    gradient accumulation the last batch before the step counts.
+    `recorder.batch(self._prepare_inputs(inputs))`, or log what the overridden method returns.
 
     Parameters
     ----------
@@ -71,10 +71,8 @@ class TrajectoryRecorder:
     Raises
     ------
     OSError, MemoryError
-        On entering: the disk or the memory is too small for `steps` steps, by how much; nothing
-        has been written. Later: it is full; the rows recorded so far are kept.
-    FileExistsError
-        On entering: `path` holds something.
+        On entering: the disk or the memory is too small for `steps` steps, by how much, or `path`
+        holds something; nothing has been written. Later: it is full; the rows so far are kept.
 
     Examples
     --------

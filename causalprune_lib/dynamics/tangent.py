@@ -1,10 +1,10 @@
 """The true largest Lyapunov exponent of a map, and of SGD as a map, from its tangent vectors.
 
-A tangent vector v is an infinitely small perturbation of the state. The map F carries it to J(x) v,
-with J the Jacobian of F; for an SGD step J = I - lr H, so J v is one Hessian-vector product. The
+A tangent vector v is an infinitely small perturbation of the state. The map carries it to J(x) v,
+with J its Jacobian; for an SGD step J = I - lr H, so J v is one Hessian-vector product. The
 exponent is the long-run mean of ln |J v| / |v| per step. The vectors are made orthonormal again
-after every step, which keeps them finite and, for several vectors, gives several exponents. No
-embedding, no neighbours, no window: this is the yardstick for what is estimated from series.
+after every step, which keeps them finite and, for several vectors, gives several exponents. This is
+the yardstick for what is estimated from series.
 
 Benettin, Galgani, Giorgilli and Strelcyn, "Lyapunov characteristic exponents for smooth dynamical
 systems", Meccanica 15, 9-30, 1980.
@@ -42,10 +42,11 @@ class TangentResult:
     """Exponents along one orbit of T steps."""
 
     exponent: torch.Tensor  # (n_vectors,) nats per step, largest first; NaN if the orbit diverged
-    log_stretch: torch.Tensor  # (T, n_vectors) ln of the growth in each step; -inf where crushed
+    # (T, n_vectors) ln of the growth in each step; -inf where a vector was crushed, NaN from the
+    # step on after which the state or a vector was not finite
+    log_stretch: torch.Tensor
     state: torch.Tensor  # the last of the orbit
     vectors: torch.Tensor  # (n_vectors, *state.shape) the last tangent vectors, orthonormal
-    diverged_at: int | None  # the first step after which the state or a vector was not finite
 
 
 def tangent_exponent(
@@ -64,6 +65,7 @@ def tangent_exponent(
     The perturbations are of the weights that SGD moves: not of pruned or frozen ones. A direction
     in which the loss is flat keeps its length, so a network with such directions (dead units,
     more weights than the data can tell apart) has no largest exponent below 0. Computed in float64.
+    Errors are those of `SGDMap`; also `batches` is empty, or `vectors` depend on each other.
 
     Parameters
     ----------
@@ -78,14 +80,7 @@ def tangent_exponent(
     n_vectors : int
         How many exponents, from the largest on; at most the number of free variables.
     vectors : tensor (n_vectors, P), or (n_vectors, 2P) with momentum, optional
-        First tangent vectors. Default: random, from `seed`.
-    seed : int
-        For the first vectors and for dropout.
-
-    Raises
-    ------
-    ValueError
-        See `SGDMap`; also `batches` is empty, or `vectors` depend on each other.
+        First tangent vectors. Default: random, from `seed`, which also seeds dropout.
 
     Examples
     --------
@@ -160,13 +155,8 @@ class SGDMap:
     The state, of length D, is theta (P,), or (theta, velocity) in one vector (2P,) where `momentum`
     is not 0: velocity' = momentum velocity + grad L(theta), theta' = theta - lr velocity'. `model`
     is read, never changed; its pruned and frozen weights stay as they are. `dtype` is that of the
-    weights, of the buffers, and of every floating-point batch.
-
-    Raises
-    ------
-    ValueError
-        A weight is not finite, or the model has batch normalisation in training mode: that step
-        also moves running statistics, so it is no map of the weights.
+    weights, of the buffers, and of every floating-point batch. The weights must be finite, and
+    batch normalisation in evaluation mode: a step that moves running statistics is no map of them.
     """
 
     def __init__(
@@ -307,13 +297,11 @@ def _benettin(moves: list, state: torch.Tensor, vectors: torch.Tensor) -> Tangen
     """Carry orthonormal vectors along the orbit, and note how each step stretches them."""
     n_steps, eps = len(moves), torch.finfo(vectors.dtype).eps
     log_stretch = state.new_full((n_steps, len(vectors)), math.nan)  # (T, n)
-    diverged_at = None
     for t, move in enumerate(moves):
         state, vectors = move(state, vectors)
         if not (bool(torch.isfinite(state).all()) and bool(torch.isfinite(vectors).all())):
-            diverged_at = t + 1
             break
         vectors, stretch = _orthonormal(vectors, eps)
         log_stretch[t] = stretch.log()
     exponent = log_stretch.cumsum(0)[-1] / n_steps  # summed in the order of the steps
-    return TangentResult(exponent, log_stretch, state, vectors, diverged_at)
+    return TangentResult(exponent, log_stretch, state, vectors)

@@ -2,9 +2,8 @@
 
 LEGCNet (arXiv 2308.09955, sections 2.1 and 3.4) perturbs each weight in turn by an infinitesimal
 delta, trains again with everything else the same, and studies the difference of the two weight
-series. Here all twins train side by side in one batched run, so that a difference between them can
-only come from the perturbation. Where the distance shrinks, the map contracts; where it grows
-exponentially over the whole training, training is sensitive to its start.
+series. Here all twins train side by side in one batched run. Where the distance shrinks, the map
+contracts; where it grows exponentially all along, training is sensitive to its start.
 
 In float64 a distance below about 1e-16 times the weights is rounding, and one as large as the
 weights has saturated: only what lies between measures anything.

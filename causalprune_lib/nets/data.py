@@ -208,15 +208,11 @@ def load_dataset(
     cache_dir : path, optional
         Where downloads and decoded images are kept; default `$CAUSALPRUNE_CACHE`, else the
         system's cache folder.
-    progress : bool
-        Show a bar while images are decoded for the first time.
-    dtype : torch.float32 or torch.float64
-        Type of x.
+    progress, dtype : bool, torch.float32 or torch.float64
+        Show a bar while images are decoded for the first time; type of x.
 
     Raises
     ------
-    ValueError
-        A subset that is too large or has fewer examples than classes; NaN in the data.
     DataUnavailableError, CorruptDataError, OSError
         A file that cannot be had, is not what it should be, or a cache that cannot be written.
 

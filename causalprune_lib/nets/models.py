@@ -2,8 +2,7 @@
 
 `MLP` is the kind of network of the LEGCNet paper (arXiv:2308.09955). `LeNet`, `AlexNet` and
 `ResNet18` have exactly the parameter counts of the causal pruning paper's code (arXiv:2412.03035).
-Their layers have names, and so have the weights: `model.conv1.weight`, `model.fc2.bias`. Each maps
-N examples to class scores (logits) of shape (N, K).
+Their layers have names (`model.conv1.weight`). Each maps N examples to class scores (N, K).
 """
 
 from __future__ import annotations
@@ -78,7 +77,15 @@ def build_model(
     check_int("seed", seed, minimum=0)
     for option in options:
         check_choice(f"option of {name}", option, (*NETWORKS[name], *COMMON))
-    shape, n_classes = _shape_and_classes(dataset, shape, n_classes)
+    if dataset is not None:
+        if shape is not None or n_classes is not None:
+            raise ValueError("dataset must not be given together with shape or n_classes.")
+        info = dataset_info(dataset) if isinstance(dataset, str) else dataset
+        shape, n_classes = info.shape, info.n_classes
+    elif shape is None or n_classes is None:
+        raise ValueError("dataset must be given, or shape and n_classes; got neither.")
+    shape = tuple(check_int(f"shape[{i}]", n) for i, n in enumerate(shape))
+    check_int("n_classes", n_classes, minimum=2)
     if image_size is None and options.get("variant") == "imagenet":
         image_size = 224 if min(shape[1:], default=0) < SMALLEST_IMAGENET else None
     if image_size is not None:
@@ -98,19 +105,6 @@ def build_model(
         with seeded(seed):
             _draw_by_fan_out(model)
     return model.to(place)
-
-
-def _shape_and_classes(dataset, shape, n_classes) -> tuple[tuple[int, ...], int]:
-    """The shape of one example and K, from the data set or as they were given."""
-    if dataset is not None:
-        if shape is not None or n_classes is not None:
-            raise ValueError("dataset must not be given together with shape or n_classes.")
-        info = dataset_info(dataset) if isinstance(dataset, str) else dataset
-        return tuple(info.shape), info.n_classes
-    if shape is None or n_classes is None:
-        raise ValueError("dataset must be given, or shape and n_classes; got neither.")
-    shape = tuple(check_int(f"shape[{i}]", n) for i, n in enumerate(shape))
-    return shape, check_int("n_classes", n_classes, minimum=2)
 
 
 @torch.no_grad()

@@ -137,11 +137,9 @@ def train(
     validation : (x_val, y_val), optional
         Judged after every epoch. Never pass the test split here: an epoch chosen on it makes the
         test accuracy too good.
-    progress : bool
-        Show a bar.
-    on_batch : callable, optional
-        Called with `x_batch`, `y_batch` and the batch's loss just before every step, for instance
-        `lambda x, y, loss: recorder.log(loss=loss)` with a `TrajectoryRecorder`.
+    progress, on_batch : bool, callable
+        Show a bar. `on_batch` is called with `x_batch`, `y_batch` and the batch's loss just before every step,
+        for instance `lambda x, y, loss: recorder.log(loss=loss)` with a `TrajectoryRecorder`.
 
     Examples
     --------
