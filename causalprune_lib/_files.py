@@ -19,14 +19,6 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     The move is `os.replace`, atomic on one file system, after the data has reached the disk; until
     then the old file is untouched. The temporary path ends like `path`, because many writers choose
     a format, or add an ending, by the name they are given.
-
-    Examples
-    --------
-    >>> target = Path(tempfile.mkdtemp()) / "note.txt"
-    >>> with replacing(target) as draft:
-    ...     _ = draft.write_text("whole")
-    >>> target.read_text()
-    'whole'
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,9 +40,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             draft.unlink()
 
 
-def sweep_drafts(folder: Path, *, older_than: float = 3600) -> None:
-    """Remove temporary files that a killed process left in `folder`, `older_than` seconds ago."""
+def sweep_drafts(folder: Path) -> None:
+    """Remove temporary files that a killed process left in `folder`, an hour ago or more."""
     for draft in folder.glob(DRAFTS):
         with suppress(OSError):  # another process may sweep at the same time
-            if time.time() - draft.stat().st_mtime > older_than:
+            if time.time() - draft.stat().st_mtime > 3600:
                 draft.unlink()

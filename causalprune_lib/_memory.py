@@ -50,20 +50,20 @@ def available_disk(path: Path) -> Bytes:
     return Bytes(shutil.disk_usage(place).free)
 
 
-def check_fits(
-    what: str, needed: int, path: Path | None, *, freed: int = 0, advice: str | None = None
-) -> None:
+def check_fits(what: str, needed: int, path: Path | None, *, advice: str | None = None) -> None:
     """Raise if `needed` bytes do not fit on the disk of `path`, or in memory where it is None.
 
-    `freed` bytes, of files about to be replaced, count as available. `advice` ends the message of
-    the OSError (errno ENOSPC) or MemoryError; by default it is what helps a recording.
+    `advice` ends the message of the OSError (errno ENOSPC) or MemoryError; by default it is what
+    helps a recording.
     """
     free = available_memory() if path is None else available_disk(path)
-    if free is None or needed <= free + freed:
+    if free is None or needed <= free:
         return
-    place, other = ("memory", "to disk (path=)") if path is None else (f"the disk of {path}", "")
+    place, instead = "memory", "to disk"
+    if path is not None:
+        place, instead = f"the disk of {path}", "elsewhere"
     advice = advice or (
-        f"Record fewer rows (every=), fewer weights (indices=) or {other or 'elsewhere (path=)'}."
+        f"Record fewer rows (every=), fewer weights (indices=) or {instead} (path=)."
     )
-    message = f"{what} needs {Bytes(needed)}; {place} has {Bytes(free + freed)} available. {advice}"
+    message = f"{what} needs {Bytes(needed)}; {place} has {Bytes(free)} available. {advice}"
     raise MemoryError(message) if path is None else OSError(errno.ENOSPC, message)

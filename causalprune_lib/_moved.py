@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 STUDIES = "causalprune_studies"
@@ -16,11 +17,11 @@ MOVED = {  # old name -> (module, name there)
     "Recipe": (f"{STUDIES}.recipe", "Recipe"),
     "ResNet18": ("causalprune_lib.nets.models", "ResNet18"),
     "compare": (STUDIES, "compare"),
-    "inverse_unstructured": ("causalprune_lib.pruning.scores", "inverse_unstructured"),
-    "latency": ("causalprune_lib.diagnostics.cost", "latency"),
-    "legcnet_unstructured": ("causalprune_lib._moved", "legcnet_unstructured"),
+    "inverse_unstructured": (__name__, "inverse_unstructured"),
+    "latency": (__name__, "latency"),
+    "legcnet_unstructured": (__name__, "legcnet_unstructured"),
     "measured": (STUDIES, "measured"),
-    "obd_unstructured": ("causalprune_lib.pruning.scores", "obd_unstructured"),
+    "obd_unstructured": (__name__, "obd_unstructured"),
     "overlap_table": ("causalprune_lib.pruning.masks", "overlap_table"),
     "published": (STUDIES, "published"),
     "random_ticket": ("causalprune_lib.pruning.select", "random_masks_like"),
@@ -31,22 +32,43 @@ MOVED = {  # old name -> (module, name there)
 def moved(name: str) -> Any:
     """What `name` stands for now, with a warning that says where it went."""
     module, new = MOVED[name]
+    value = getattr(importlib.import_module(module), new)
+    there = value.__doc__ if module == __name__ else f"import {new} from {module}."
     warnings.warn(
-        f"causalprune_lib.{name} has moved: import {new} from {module}. The old name goes with the "
-        "next release.",
+        f"causalprune_lib.{name} has moved: {there} The old name goes with the next release.",
         DeprecationWarning,
         stacklevel=3,
     )
-    return getattr(importlib.import_module(module), new)
+    return value
+
+
+def inverse_unstructured(model, amount=None, *, importance_scores=None, **options):
+    """use prune_by_scores(model, inverse_scores(...), amount)."""
+    from causalprune_lib.pruning import scores
+
+    ranked = scores.magnitude_scores(model) if importance_scores is None else importance_scores
+    return scores.prune_by_scores(model, scores.inverse_scores(ranked), amount, **options)
+
+
+def latency(model, example, **options):
+    """use compare_latency({"model": model}, example)."""
+    from causalprune_lib.diagnostics.cost import compare_latency
+
+    return SimpleNamespace(**compare_latency({"model": model}, example, **options).iloc[0])
 
 
 def legcnet_unstructured(model, amount=None, *, data, **options):
-    """Prune `model` in place by LEGCNet; now `apply_masks(model, LEGCNet(...).fit(...).masks_)`."""
+    """use apply_masks(model, LEGCNet(...).fit(model, data).masks_)."""
     from causalprune_lib.pruning.legcnet import LEGCNet
     from causalprune_lib.pruning.masks import apply_masks, masks_of
 
-    legcnet = LEGCNet(**options).fit(model, data)
-    masks = legcnet.masks_
-    if amount is not None:
-        masks = legcnet.masks_at(amount, within=masks_of(model))
+    found = LEGCNet(**options).fit(model, data)
+    masks = found.masks_ if amount is None else found.masks_at(amount, within=masks_of(model))
     return apply_masks(model, masks)
+
+
+def obd_unstructured(model, amount=None, *, movement, **options):
+    """use prune_by_scores(model, obd_scores(model, movement), amount)."""
+    from causalprune_lib.pruning import scores
+
+    return scores.prune_by_scores(model, scores.obd_scores(model, movement), amount, **options)

@@ -18,15 +18,6 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
 
     Weight initialisation and dropout draw from the global generator and take no `generator`; this
     makes them reproducible. The CPU is seeded and, where `device` is a CUDA device, that device.
-
-    Examples
-    --------
-    >>> with seeded(3):
-    ...     first = torch.rand(2)
-    >>> with seeded(3):
-    ...     again = torch.rand(2)
-    >>> torch.equal(first, again)
-    True
     """
     device = torch.device(device)
     cuda = [device] if device.type == "cuda" else []
@@ -44,12 +35,6 @@ def own_stream(seed: int, purpose: str) -> torch.Generator:
     `torch.Generator().manual_seed(seed)` repeats the numbers from which `torch.manual_seed(seed)`
     makes a network's initial weights: a "random" mask drawn from it would keep the largest weights
     of the first layer. Here the words of `purpose` are mixed with `seed` (at least 0).
-
-    Examples
-    --------
-    >>> masks, orders = own_stream(0, "masks"), own_stream(0, "orders")
-    >>> torch.rand(1, generator=masks) == torch.rand(1, generator=orders)
-    tensor([False])
     """
     check_int("seed", seed, minimum=0)
     mixed = np.random.SeedSequence([seed, zlib.crc32(purpose.encode())])

@@ -28,9 +28,9 @@ def test_too_little_memory_names_what_is_needed_and_what_there_is(monkeypatch):
         check_fits("This", 2000, None)
 
 
-def test_a_full_disk_names_the_disk_and_counts_what_will_be_replaced(tmp_path, monkeypatch):
+def test_a_full_disk_is_named_with_the_advice_that_was_given(tmp_path, monkeypatch):
     monkeypatch.setattr(_memory, "available_disk", lambda path: Bytes(1000))
-    check_fits("This", 2000, tmp_path, freed=1000)
-    with pytest.raises(OSError, match=f"disk of {tmp_path} has 1.99 kB available. Go.") as caught:
-        check_fits("This", 2000, tmp_path, freed=990, advice="Go.")
+    check_fits("This", 1000, tmp_path)
+    with pytest.raises(OSError, match=f"disk of {tmp_path} has 1.00 kB available. Go.") as caught:
+        check_fits("This", 1001, tmp_path, advice="Go.")
     assert caught.value.errno == errno.ENOSPC

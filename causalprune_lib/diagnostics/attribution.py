@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from math import factorial
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
 from torch import nn
-from torch.nn.utils import prune
 
 from causalprune_lib._validation import check_choice, check_finite, check_int, check_shape
 from causalprune_lib.nets.training import device_and_dtype, try_forward
-from causalprune_lib.pruning.masks import clone_model, remove_masks
+from causalprune_lib.pruning.masks import unmasked_copy
 
 MOST_FEATURES = 14  # for "exact"
 MOST_INPUTS = 2**16  # in one forward pass
@@ -44,6 +42,9 @@ def shap_values(
 ) -> np.ndarray:
     """Attribute the outputs of `model` for the examples `x` to their features.
 
+    Returns an array (N, F, K) of float64: F features (for images: pixels of all channels, in a
+    row), K outputs.
+
     Parameters
     ----------
     model : nn.Module
@@ -53,36 +54,23 @@ def shap_values(
         relative to it; use the same for networks to be compared. 20 to 100 training examples are
         usual.
     method : {"deep", "kernel", "exact"}
-        "deep": fast, for the usual layers, each used once in a pass. It is not the Shapley value of
-        a network with interactions, but adds up. "kernel": any network. "exact": every coalition,
-        up to 14 features; up to 9 it is also the fastest.
+        "deep": fast, for the usual layers but a softmax, each used once in a pass. It is not the
+        Shapley value of a network with interactions, but adds up. "kernel": any network, all its
+        features, where shap's own default keeps 10. "exact": every coalition, up to 14 features; up
+        to 9 it is also the fastest.
     output : {"logit", "probability"}
         What goes into a last sigmoid or softmax, or what comes out. For a network without one: what
         it returns, or the softmax of that (K = 1: the sigmoid).
     seed, samples : int
         The coalitions per example that "kernel" samples; default 2 F + 2048, and at most all.
 
-    Returns
-    -------
-    array (N, F, K) of float64
-        F features (for images: pixels of all channels, in a row), K outputs.
-
     Raises
     ------
-    ValueError
-        If inputs do not fit each other or the model, "exact" has too many features, or "deep" meets
-        a layer that it has no rule for, a softmax among them.
     FloatingPointError
         If the attributions do not add up to f(x) - mean f(background) within 1e-4 of the largest
         difference that they explain (at least 1).
     ModuleNotFoundError
         If the package shap is not there: `pip install causalprune-lib[diagnostics]`.
-
-    Notes
-    -----
-    shap's own defaults are not used where they mislead. Its "kernel" keeps 10 features and gives
-    zero to all others. Its "deep" attributes each output of a softmax to its own score alone, as if
-    the others did not matter: that adds up, and is wrong, and is refused here.
 
     Examples
     --------
@@ -144,9 +132,7 @@ def shapley_of_worths(worths: np.ndarray) -> np.ndarray:
     .. math:: \phi_i = \sum_{S \not\ni i} \frac{|S|!\,(n - |S| - 1)!}{n!}
               \left[ v(S \cup \{i\}) - v(S) \right]
 
-    Examples
-    --------
-    Two players: alone they are worth 10 and 20, together 50.
+    Two players, who alone are worth 10 and 20, together 50:
 
     >>> shapley_of_worths(np.array([0.0, 10.0, 20.0, 50.0])).tolist()
     [20.0, 30.0]
@@ -154,9 +140,10 @@ def shapley_of_worths(worths: np.ndarray) -> np.ndarray:
     n = len(worths).bit_length() - 1
     member = coalitions(n)
     size = member.sum(1)
-    joined = np.array([factorial(s - 1) * factorial(n - s) if s else 0 for s in size])
-    absent = np.array([factorial(s) * factorial(n - s - 1) if s < n else 0 for s in size])
-    share = np.where(member.T, joined, -absent) / factorial(n)  # (n, 2^n)
+    f = math.factorial
+    joined = np.array([f(s - 1) * f(n - s) if s else 0 for s in size])
+    absent = np.array([f(s) * f(n - s - 1) if s < n else 0 for s in size])
+    share = np.where(member.T, joined, -absent) / f(n)  # (n, 2^n)
     return np.tensordot(share, worths, 1)
 
 
@@ -234,11 +221,8 @@ def _prepared(
             f"{tuple(background.shape[1:])}."
         )
     x, background = x.detach().to(device).double(), background.detach().to(device).double()
-    twin = clone_model(model)
-    if prune.is_pruned(twin):
-        remove_masks(twin)
-    network = _ending(twin.double().eval().requires_grad_(False), output, x[:1])
-    return network, x, background
+    network = unmasked_copy(model).double().eval().requires_grad_(False)
+    return _ending(network, output, x[:1]), x, background
 
 
 def _ending(network: nn.Module, output: str, example: torch.Tensor) -> nn.Module:
@@ -288,13 +272,7 @@ def rank_agreement(
         - "attributions": the correlation of the N F K attributions, signs included, about their
           means. The only one that looks at single examples.
 
-        Correlations are NaN where one side does not vary, and "shares" where nothing matters. With
-        few features a value can lie at the end of its interval: nothing exceeds full agreement.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, k is too large, or a value is not finite.
+        Correlations are NaN where one side does not vary, and "shares" where nothing matters.
 
     Examples
     --------

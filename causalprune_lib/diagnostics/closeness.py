@@ -65,11 +65,6 @@ def sup_distance(
         Where to search: every feature from `low` to `high`, or the ball of this radius about zero.
         The inputs are moved to the nearest point in there, and `value` is for in there alone.
 
-    Raises
-    ------
-    ValueError
-        If the outputs differ in shape, or a search has not exactly one of `box` and `radius`.
-
     Examples
     --------
     >>> f, g = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
@@ -152,7 +147,10 @@ class RemovalBound:
     """An upper bound on the distance of two networks."""
 
     value: float  # at least the 2-norm of f(x) - g(x), for every x with a 2-norm up to the radius
-    frame: pd.DataFrame = field(repr=False)  # one row per linear layer, see `removal_bound`
+    # One row per linear layer: `layer`; `changed`, weights that differ; `weight_change` and
+    # `bias_change`, norms of what differs; `input_norm`, the bound on a_{l-1}; `gain`, G_l;
+    # `share`, the layer's term of the sum.
+    frame: pd.DataFrame = field(repr=False)
 
 
 def removal_bound(model: nn.Module, other: nn.Module, *, radius: float) -> RemovalBound:
@@ -172,22 +170,10 @@ def removal_bound(model: nn.Module, other: nn.Module, *, radius: float) -> Remov
     Parameters
     ----------
     model, other : nn.Module
-        Chains of linear layers and activations of the same shapes, masked or not, retrained or not.
+        Chains of linear layers and these activations of the same shapes, masked or not, retrained
+        or not.
     radius : float
         The largest 2-norm of an input.
-
-    Returns
-    -------
-    RemovalBound
-        value, and a frame with a row per linear layer: `layer`; `changed`, weights that differ;
-        `weight_change` and `bias_change`, norms of what differs; `input_norm`, the bound on
-        a_{l-1}; `gain`, G_l; `share`, the layer's term of the sum.
-
-    Raises
-    ------
-    ValueError
-        If a layer is not linear or one of these activations, the two networks have other shapes,
-        or a weight is not finite.
 
     Examples
     --------

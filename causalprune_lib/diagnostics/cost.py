@@ -2,7 +2,7 @@
 
 The costs do not fall together. A pruned network of unchanged shapes takes as many bytes and as much
 time as before unless its zeros are skipped: `multiply_adds_sparse` and `csr_bytes` say what
-skipping could save, and `latency` what it does save on this machine.
+skipping could save, and `compare_latency` what it does save on this machine.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
-from torch.nn.utils import prune
 
 from causalprune_lib._validation import check_int
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.nets.training import in_mode, try_forward
-from causalprune_lib.pruning.masks import clone_model, remove_masks
+from causalprune_lib.pruning.masks import unmasked_copy
 
 INDEX_BYTES = 4  # 32-bit column indices and row pointers
 QUARTILES = (0.25, 0.5, 0.75)
@@ -31,9 +30,12 @@ QUARTILES = (0.25, 0.5, 0.75)
 
 @dataclass(frozen=True)
 class Cost:
-    """What one forward pass on one example costs, layer by layer; see `model_cost`."""
+    """What one forward pass on one example costs, layer by layer."""
 
-    frame: pd.DataFrame  # one row per linear or convolution layer
+    # One row per layer: `layer`, its name; `parameters`, weights and biases; `weights` and
+    # `nonzeros`, entries of the weight; `multiply_adds` and `multiply_adds_sparse`; `dense_bytes`
+    # and `csr_bytes` of the weight.
+    frame: pd.DataFrame
 
     @property
     def total(self) -> pd.Series:
@@ -65,18 +67,6 @@ def model_cost(model: nn.Module, example: torch.Tensor) -> Cost:
         Any network. Weights masked by `torch.nn.utils.prune` count as zero.
     example : torch.Tensor, shape (B, ...)
         A batch that the model accepts, on its device; only its first example is used.
-
-    Returns
-    -------
-    Cost
-        `frame` has a row per layer: `layer`, its name; `parameters`, weights and biases; `weights`
-        and `nonzeros`, entries of the weight; `multiply_adds` and `multiply_adds_sparse`;
-        `dense_bytes` and `csr_bytes` of the weight. `total` has the sums.
-
-    Raises
-    ------
-    ValueError
-        If the model has no such layer, or does not accept the example.
 
     Examples
     --------
@@ -126,8 +116,8 @@ def model_cost(model: nn.Module, example: torch.Tensor) -> Cost:
 def sparse_linear_copy(model: nn.Module) -> nn.Module:
     """Copy `model` with every `nn.Linear` replaced by a layer that stores its non-zeros only.
 
-    Convolutions stay dense: PyTorch has no sparse ones. Masks of `torch.nn.utils.prune` are made
-    permanent in the copy. The copy is for inference. A model without `nn.Linear` is a ValueError.
+    Convolutions stay dense: PyTorch has no sparse ones. Masks are permanent in the copy, which is
+    for inference.
 
     Examples
     --------
@@ -137,9 +127,7 @@ def sparse_linear_copy(model: nn.Module) -> nn.Module:
     >>> torch.allclose(dense(x), sparse(x), atol=1e-6)
     True
     """
-    twin = clone_model(model)
-    if prune.is_pruned(twin):
-        remove_masks(twin)
+    twin = unmasked_copy(model)
     sparse = {
         layer: CSRLinear(layer.weight, layer.bias).train(layer.training)
         for layer in twin.modules()
@@ -180,46 +168,22 @@ class CSRLinear(nn.Module):
         return y.reshape(*x.shape[:-1], self.out_features)
 
 
-@dataclass(frozen=True)
-class Latency:
-    """How long one forward pass takes."""
-
-    median: float  # over the repeats, in seconds
-    q25: float
-    q75: float
-    repeats: int  # timed passes
-
-
-def latency(
-    model: nn.Module, example: torch.Tensor, *, repeats: int = 50, warmup: int = 10
-) -> Latency:
-    """Time the forward pass of `model`, in evaluation mode and without gradients.
-
-    `example` (B, ...) is a batch on the model's device; `warmup` untimed passes come before the
-    `repeats` timed ones. A mask of `torch.nn.utils.prune` costs a multiplication in every pass;
-    make it permanent first for a fair time.
-
-    Examples
-    --------
-    >>> time_of = latency(nn.Linear(10, 10), torch.zeros(1, 10), repeats=5)
-    >>> 0 < time_of.q25 <= time_of.median <= time_of.q75
-    True
-    """
-    found = compare_latency({"model": model}, example, repeats=repeats, warmup=warmup).iloc[0]
-    return Latency(*(float(found[name]) for name in ("median", "q25", "q75")), repeats)
-
-
 def compare_latency(
     models: Mapping[str, nn.Module], example: torch.Tensor, *, repeats: int = 50, warmup: int = 10
 ) -> pd.DataFrame:
-    """Time several models on one example, taking turns, so that noise hits all of them alike.
+    """Time forward passes of models, taking turns, so that noise hits all of them alike.
+
+    They run in evaluation mode and without gradients. A mask of `torch.nn.utils.prune` costs a
+    multiplication in every pass; make it permanent first for a fair time.
 
     Parameters
     ----------
     models : mapping from name to nn.Module
         The first is the one that the others are compared with.
-    example, repeats, warmup
-        As for `latency`; `repeats` rounds in which every model runs once.
+    example : torch.Tensor, shape (B, ...)
+        A batch on the device of the models.
+    repeats, warmup : int
+        Rounds in which every model runs once, timed ones and untimed ones before them.
 
     Returns
     -------
@@ -262,5 +226,5 @@ def compare_latency(
 
 
 def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":  # a GPU computes while Python runs on: wait until it is done
+    if device.type == "cuda":  # it computes while Python runs on
         torch.cuda.synchronize(device)

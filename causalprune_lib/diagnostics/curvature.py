@@ -53,9 +53,6 @@ def top_eigenvalues(
 ) -> Curvature:
     r"""The k largest eigenvalues and the trace of the Hessian of the mean loss.
 
-    The Hessian is that of the weights that are left, in their own coordinates: pruned weights add
-    no zero eigenvalues.
-
     With Q the eigenvectors found, tr H = tr Q^T H Q + tr (1 - Q Q^T) H (1 - Q Q^T). The first term
     is known, the second is the mean of v^T H v over random signs v, projected. Its variance lacks
     the large eigenvalues (Meyer, Musco, Musco and Woodruff, "Hutch++", SOSA 2021).
@@ -79,8 +76,7 @@ def top_eigenvalues(
     Raises
     ------
     ValueError, FloatingPointError
-        As for `HessianOperator`; also k > n, or a loss without second derivatives whose Hessian is
-        zero.
+        As for `HessianOperator`; also for a loss without second derivatives.
 
     Examples
     --------
@@ -218,7 +214,7 @@ def spectral_density(
 
     Stochastic Lanczos quadrature: `steps` Lanczos steps, at least 2, from each of `n_vectors`
     vectors of random signs (Ubaru, Chen and Saad, SIAM J. Matrix Anal. Appl. 2017). All else is as
-    for `HessianOperator`; a loss without second derivatives whose Hessian is zero is an error too.
+    in `top_eigenvalues`.
 
     Examples
     --------

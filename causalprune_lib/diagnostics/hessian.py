@@ -1,7 +1,6 @@
 """The Hessian of a network's loss, by its products with vectors.
 
-A network with n weights has n^2 second derivatives: too many to store, and seldom needed. The
-product H v is the derivative of the gradient along v and costs about as much as two gradients
+The product H v is the derivative of the gradient along v and costs about as much as two gradients
 (Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 1994). Whatever
 `curvature.py` says about H, it says from such products.
 """
@@ -33,7 +32,12 @@ class HessianOperator:
 
     With M the diagonal matrix that keeps those weights, this is M H M without the rows and columns
     that M makes zero: `hessian @ v` has length n, the number of weights left, and the spectrum has
-    no zeros that pruning put there. With nothing pruned it is H itself.
+    no zeros that pruning put there.
+
+    Autograd sees the smooth pieces of a function and none of its kinks. With ReLU and max-pooling H
+    is that of the piece on which the weights lie, which is the Hessian wherever there is one. A
+    loss that is piecewise linear in the output (L1, hinge) has its own curvature in its kinks: H
+    holds only what the layers do together, and for a linear model it is zero.
 
     Parameters
     ----------
@@ -54,17 +58,9 @@ class HessianOperator:
     Raises
     ------
     ValueError
-        No batch, an empty batch, a weight that is not finite, no weight left, or another dtype; in
-        a product: model or loss cannot be differentiated twice.
+        No weight left, or one that is not finite; model or loss cannot be differentiated twice.
     FloatingPointError
         A loss or a product that is not finite.
-
-    Notes
-    -----
-    Autograd sees the smooth pieces of a function and none of its kinks. With ReLU and max-pooling H
-    is that of the piece on which the weights lie, which is the Hessian wherever there is one. A
-    loss that is piecewise linear in the output (L1, hinge) has its own curvature in its kinks: H
-    holds only what the layers do together, and for a linear model it is zero.
 
     Examples
     --------
@@ -85,6 +81,7 @@ class HessianOperator:
         seed: int = 0,
     ):
         self.objective = Objective(model, loss, batches, dtype=dtype, seed=seed)
+        self.size = self.objective.size  # n, the number of weights left
         if self.size == 0:
             raise ValueError(
                 "model must have a weight that is neither pruned nor frozen; got "
@@ -96,11 +93,6 @@ class HessianOperator:
             self._leaves = {name: t.detach().clone().requires_grad_() for name, t in tensors}
             self._keep_graphs = self._graph_bytes() <= GRAPH_BYTES
         self._gradients: list[tuple[torch.Tensor, ...]] = []  # of each batch, with their graphs
-
-    @property
-    def size(self) -> int:
-        """n, the number of weights left."""
-        return self.objective.size
 
     def __matmul__(self, v: torch.Tensor) -> torch.Tensor:
         """H v for a vector `v` (n,), in the dtype and on the device of the computation."""
@@ -190,26 +182,12 @@ class HessianOperator:
 
 
 def exact_hessian(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> torch.Tensor:
-    """Every entry of the Hessian (n, n) of a small network, in float64: the ground truth.
-
-    Parameters and errors are those of `HessianOperator`; n is at most 3000.
-
-    Examples
-    --------
-    >>> model = nn.Linear(2, 1, bias=False)
-    >>> batch = (torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2, 1))
-    >>> exact_hessian(model, nn.functional.mse_loss, [batch])
-    tensor([[1., 0.],
-            [0., 4.]], dtype=torch.float64)
-    """
+    """Every entry of the Hessian (n, n) of a small network, n <= 3000, in float64."""
     return HessianOperator(model, loss, batches, dtype=torch.float64).dense()
 
 
 class Objective:
-    """The mean loss over all the data as a function of the weights that are left.
-
-    Parameters and errors are those of `HessianOperator`.
-    """
+    """The mean loss over all the data as a function of the weights that are left."""
 
     def __init__(
         self,
@@ -237,18 +215,9 @@ class Objective:
         free = {name: torch.full_like(p, p.requires_grad).bool() for name, p in parameters.items()}
         self.kept = kept_weights(model, self.layout)  # (P,) False where a weight is pruned
         self.index = (self.kept & self.layout.flatten(free)).nonzero()[:, 0]  # (n,) the variables
+        self.size, self.start = len(self.index), self.theta[self.index]  # n, and their values (n,)
         self.batches = self._read(batches)
         self.n_examples = sum(len(x) for x, _ in self.batches)
-
-    @property
-    def size(self) -> int:
-        """n, the number of variables."""
-        return len(self.index)
-
-    @property
-    def start(self) -> torch.Tensor:
-        """The variables' values in the model (n,)."""
-        return self.theta[self.index]
 
     def full(self, v: torch.Tensor, *, base: torch.Tensor | None = None) -> torch.Tensor:
         """All P weights, with `v` (n,) at the variables and `base` elsewhere (default: zeros)."""
@@ -285,8 +254,7 @@ class Objective:
     def at_rest(self) -> Iterator[None]:
         """Evaluation mode and a fixed seed in the block; afterwards all is as before.
 
-        `torch.nn.utils.prune` leaves the product of mask and weight on the module in every pass:
-        the tensor that was there before comes back too.
+        So is the product of mask and weight, which `torch.nn.utils.prune` makes anew in every pass.
         """
         products = [
             (module, hook._tensor_name, getattr(module, hook._tensor_name))
@@ -351,8 +319,7 @@ def _derivative(
 def _refuse_differentiable_once(values: Iterable[torch.Tensor]) -> None:
     """Raise if a function marked `once_differentiable` stands behind `values`.
 
-    PyTorch raises only where such a function leads to what is differentiated. It leads nowhere, so
-    its part of the derivative would be left out without a word.
+    PyTorch would leave its part of the derivative out without a word.
     """
     todo = [value.grad_fn for value in values if value.grad_fn is not None]
     seen = set(todo)

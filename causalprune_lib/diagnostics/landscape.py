@@ -61,8 +61,8 @@ def loss_surface(
     model, loss, batches
         As for `HessianOperator`. A CPU draws images in `torch.channels_last` about twice as fast.
     directions : tensor (2, P), optional
-        u1 and u2, in the order of `ParameterLayout.of(model, which="all")`. Default:
-        `filter_normalised_directions(model, seed=seed)`.
+        u1 and u2, in the order of `ParameterLayout.of(model, which="all")`; by default random and
+        filter-normalised.
     extent : float
         Half the side of the square, in lengths of u1 and u2.
     points : int
@@ -72,18 +72,10 @@ def loss_surface(
     progress : bool
         Show a bar.
 
-    Returns
-    -------
-    LossSurface
-        alphas (A,), betas (B,), loss (A, B), log_loss (A, B), with A = B = points.
-
     Raises
     ------
-    ValueError
-        As for `HessianOperator`; also directions of another shape, or that would move a pruned
-        weight.
-    FloatingPointError
-        The loss of the network itself is not finite.
+    ValueError, FloatingPointError
+        As for `HessianOperator`; also for directions that would move a pruned weight.
 
     Examples
     --------
@@ -124,21 +116,11 @@ def filter_normalised_directions(model: nn.Module, *, seed: int = 0, n: int = 2)
 
     .. math:: u_{i,j} \leftarrow \frac{u_{i,j}}{\|u_{i,j}\|} \|d_{i,j}\|,
 
-    with d the network's weights. A filter is what one output unit sees: a row of a linear layer, a
-    kernel over all its inputs of a convolution. A direction is zero at pruned weights before its
-    filters are normalised, and, as Li et al. have it, at biases and all other parameters of one
-    dimension. The draw depends on the seed and the network's shapes alone: networks of one
-    architecture, dense or pruned, get the same directions, each normalised to its own filters.
-
-    The order is that of `ParameterLayout.of(model, which="all")`.
-
-    Examples
-    --------
-    >>> model = nn.Linear(3, 2)
-    >>> direction = filter_normalised_directions(model, n=1)[0]
-    >>> filters = direction[:6].reshape(2, 3)
-    >>> torch.allclose(filters.norm(dim=1), model.weight.norm(dim=1)), direction[6:].tolist()
-    (True, [0.0, 0.0])
+    with d the network's weights, in the order of `ParameterLayout.of(model, which="all")`. A filter
+    is what one output unit sees: a row of a linear layer, a kernel over all its inputs of a
+    convolution. A direction is zero at pruned weights before its filters are normalised, and, as Li
+    et al. have it, at biases and all other parameters of one dimension. The draw depends on the
+    seed and the network's shapes alone.
     """
     layout = ParameterLayout.of(model, which="all")
     keep = kept_weights(model, layout)
@@ -200,29 +182,14 @@ def perturbation_flatness(
 ) -> PerturbationFlatness:
     """Increase of the mean loss under random filter-normalised perturbations.
 
-    Each filter is moved by `radius` times its norm, in a random direction. The perturbations are on
-    the surface of the ball: in many dimensions almost all of a ball is there. Networks of one
-    architecture meet the same perturbations, each scaled to its own filters, so differences between
-    them are known better than the standard errors say. Where a ReLU network is rescaled filter by
-    filter, perturbations scale with it, and this measure does not change.
+    Each filter is moved by `radius` times its norm, in a random direction; pruned weights, and
+    biases, stay where they are. The perturbations are on the surface of the ball: in many
+    dimensions almost all of a ball is there. Networks of one architecture meet the same `samples`
+    (S) of them, each scaled to its own filters, so differences between networks are known better
+    than the standard errors say. Where a ReLU network is rescaled filter by filter, perturbations
+    scale with it, and this measure does not change.
 
-    Parameters
-    ----------
-    model, loss, batches
-        As for `HessianOperator`. Pruned weights, and biases, stay where they are.
-    radius : float
-        Relative size.
-    samples : int
-        S, perturbations.
-    seed : int
-        Of the perturbations.
-
-    Raises
-    ------
-    ValueError
-        As for `HessianOperator`.
-    FloatingPointError
-        The loss of the network itself is not finite.
+    `model`, `loss`, `batches` and errors are as for `HessianOperator`.
 
     Examples
     --------

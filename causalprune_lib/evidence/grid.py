@@ -46,6 +46,11 @@ def run_grid(
 ) -> pd.DataFrame:
     """Run every spec with every seed and return one row per (spec, seed, metric).
 
+    The file is replaced as a whole when a cell ends: no reader and no `kill -9` meets half of one.
+    A cell is known by its class name, fields and seed: if you change what `run` does, change a
+    field too (`version: int = 2`). The global generators of Python, NumPy and torch are seeded for
+    each cell and put back, so dropout, say, does not depend on the order of cells.
+
     Parameters
     ----------
     specs : iterable of frozen dataclass instances
@@ -55,7 +60,8 @@ def run_grid(
     seeds : iterable of int
         The repetitions, over which intervals are computed.
     out : path or None
-        The CSV file to write and to resume from; compressed if its name ends in `.gz`.
+        The CSV file to write and to resume from; compressed if its name ends in `.gz`. One that is
+        damaged or of something else is an error, and left as it is.
     n_jobs : int
         Workers at a time; -1 is one per processor.
     backend : str or None
@@ -75,20 +81,6 @@ def run_grid(
         `error`, `seconds` (of the whole cell), `started` (UTC), machine, versions, `commit`,
         `dirty`, `cell`; in the order of `specs`, then `seeds`. A failed cell is one row with metric
         "error", value NaN, and the exception in `error`; a warning counts them.
-
-    Raises
-    ------
-    TypeError
-        If a spec is not a frozen dataclass with `run`, or a field has no stable text.
-    ValueError
-        If a cell is given twice, or `out` is damaged or of something else. It is left as it is.
-
-    Notes
-    -----
-    The file is replaced as a whole when a cell ends: no reader and no `kill -9` meets half of one.
-    A cell is known by its class name, fields and seed: if you change what `run` does, change a
-    field too (`version: int = 2`). The global generators of Python, NumPy and torch are seeded for
-    each cell and put back, so dropout, say, does not depend on the order of cells.
 
     Examples
     --------
@@ -148,7 +140,7 @@ def run_grid(
 
 
 def _cells(specs: Iterable[Any], seeds: Iterable[int]) -> dict[str, Cell]:
-    """All cells by key, in order; raises on a spec or seed that is unfit or given twice."""
+    """All cells by key, in order."""
     for name, values in (("specs", specs), ("seeds", seeds)):
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise TypeError(f"{name} must be a list or another iterable; got {values!r}.")
@@ -156,12 +148,10 @@ def _cells(specs: Iterable[Any], seeds: Iterable[int]) -> dict[str, Cell]:
     if not specs or not seeds:
         raise ValueError(f"specs and seeds must not be empty; got {specs!r} and {seeds!r}.")
     cells: dict[str, Cell] = {}
-    for spec in specs:
-        for seed in seeds:
-            cell = Cell(spec, seed)
-            if cell.key in cells:
-                raise ValueError(f"specs times seeds must not repeat a cell; got {cell} twice.")
-            cells[cell.key] = cell
+    for cell in (Cell(spec, seed) for spec in specs for seed in seeds):
+        if cell.key in cells:
+            raise ValueError(f"specs times seeds must not repeat a cell; got {cell} twice.")
+        cells[cell.key] = cell
     return cells
 
 
@@ -311,7 +301,7 @@ def canonical(value: Any) -> Any:
     """Rewrite a field's value with JSON's own kinds, so that equal values give equal text.
 
     Tuples become lists, nested dataclasses dictionaries with their class name, and a whole number
-    is the same as int and as float. Anything else (a tensor, a set, a function) is a TypeError.
+    is the same as int and as float.
 
     >>> canonical({"amounts": (0.5, 1.0), "method": "random"})
     {'amounts': [0.5, 1], 'method': 'random'}

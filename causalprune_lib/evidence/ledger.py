@@ -156,12 +156,7 @@ def _problem(row: Row) -> str:
 
 
 def to_frame(rows: list[Row]) -> pd.DataFrame:
-    """Rows as a table: numbers as numbers to the last digit, an empty place as NaN.
-
-    >>> frame = to_frame([{"seed": "1", "value": "0.1"}, {"seed": "2", "value": ""}])
-    >>> frame[["seed", "value"]].values.tolist()
-    [[1.0, 0.1], [2.0, nan]]
-    """
+    """Rows as a table: numbers as numbers to the last digit, an empty place as NaN."""
     columns = {name: [row.get(name, "") for row in rows] for name in columns_of(rows)}
     for name, texts in columns.items():
         different = set(texts)

@@ -1,8 +1,4 @@
-"""Where a number came from: the code, the versions and the machine that produced it.
-
-A figure that nobody can trace is an anecdote. Every row that `run_grid` writes carries the fields
-collected here.
-"""
+"""Where a number came from: the code, versions and machine, for every row of `run_grid`."""
 
 from __future__ import annotations
 
@@ -28,13 +24,10 @@ RESULTS = (":(top,exclude)*.csv", ":(top,exclude)*.csv.gz")  # runs write them i
 def code_provenance() -> dict[str, str]:
     """Say which code is running: installed version, git commit, and whether it was changed since.
 
-    `commit` has 40 hexadecimal digits. It is empty outside a git checkout (an installed wheel,
-    say), unless the variable CAUSALPRUNE_COMMIT tells it. `dirty` is "True" if a file differs from
-    that commit or is not in it, else "False", and empty where there is no commit. Outside of the
-    library tables (CSV, also compressed) do not count: they are results, not what gave them.
-
-    >>> list(code_provenance())
-    ['causalprune_lib', 'commit', 'dirty']
+    `commit` is empty outside a git checkout (an installed wheel, say), unless the variable
+    CAUSALPRUNE_COMMIT tells it. `dirty` is "True" if a file differs from that commit or is not in
+    it, else "False", and empty where there is no commit. Outside of the library tables (CSV, also
+    compressed) do not count: they are results, not what gave them.
     """
     told = os.environ.get("CAUSALPRUNE_COMMIT", "").strip()
     told_state = (told.removesuffix("-dirty"), str(told.endswith("-dirty")) if told else "")
@@ -64,11 +57,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 @cache
 def machine_provenance() -> dict[str, str]:
-    """Say which processor, operating system, Python and libraries are at work.
-
-    >>> machine_provenance()["torch"] == torch.__version__
-    True
-    """
+    """Say which processor, operating system, Python and libraries are at work."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -34,7 +34,8 @@ def summarise(
     frame : DataFrame
         One row per seed in every group, as from `run_grid`.
     by : str or sequence of str
-        Columns that name a group.
+        Columns that name a group. If a group mixes metrics or holds a seed twice, one is missing,
+        and a ValueError says which.
     value : str
         The column to summarise.
     level : float
@@ -45,11 +46,6 @@ def summarise(
     DataFrame
         The columns of `by`, then `n` (values used), `missing` (NaN values, left out), `mean`,
         `median`, `low`, `high`. With n = 1 there is no interval: `low` and `high` are NaN.
-
-    Raises
-    ------
-    ValueError
-        If a group mixes metrics or holds a seed twice: then `by` lacks a column.
 
     Examples
     --------
@@ -133,11 +129,6 @@ def paired_difference(
     value, level
         As in `summarise`.
 
-    Raises
-    ------
-    ValueError
-        If `a` or `b` does not occur, if a pair is not unique, or if metrics are mixed.
-
     Examples
     --------
     >>> import pandas as pd
@@ -169,25 +160,16 @@ def paired_difference(
     p = math.nan
     if n > 1 and spread > ROUNDING * np.abs(sides).max():  # else all differences are the same
         p = float(2 * stats.t.sf(abs(gaps.mean()) / spread * n**0.5, n - 1))
-    low, high = t_interval(gaps, level)
+    mean = float(gaps.mean()) if n else math.nan
+    counts = {"wins": wins, "ties": n - wins - losses, "losses": losses}
+    unpaired = len(frame) - 2 * n
     return PairedDifference(
-        a=a,
-        b=b,
-        n=n,
-        mean=float(gaps.mean()) if n else math.nan,
-        low=low,
-        high=high,
-        p=p,
-        wins=wins,
-        ties=n - wins - losses,
-        losses=losses,
-        unpaired=len(frame) - 2 * n,
-        level=level,
+        a, b, n, mean, *t_interval(gaps, level), p, **counts, unpaired=unpaired, level=level
     )
 
 
 def require_columns(name: str, frame: pd.DataFrame, needed: Sequence[str]) -> None:
-    """Raise unless `frame` has the columns `needed`."""
+    """Raise unless `frame` is one and has the columns `needed`."""
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"{name} must be a DataFrame; got {type(frame).__name__}.")
     for column in needed:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
-from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
@@ -27,36 +26,34 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 3)))
 SAME_EVERYWHERE = {"magnitude": 0, "random": 1, "causal": 2, "inverse": 3, "dense": 4}
 
-STYLE = MappingProxyType(
-    {
-        "figure.figsize": (6.4, 4.2),
-        "figure.dpi": 150,
-        "figure.facecolor": "white",
-        "savefig.facecolor": "white",
-        "axes.facecolor": "white",
-        "font.size": 12,
-        "axes.labelsize": 13,
-        "axes.titlesize": 13,
-        "xtick.labelsize": 12,
-        "ytick.labelsize": 12,
-        "legend.fontsize": 12,
-        "legend.frameon": False,
-        "axes.prop_cycle": mpl.cycler(color=PALETTE),
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.color": "#D9D9D9",
-        "grid.linewidth": 0.8,
-        "axes.axisbelow": True,
-        "lines.linewidth": 2.0,
-        "lines.markersize": 7,
-        "text.color": BLACK,
-        "axes.labelcolor": BLACK,
-        "axes.edgecolor": GREY,
-        "xtick.color": BLACK,
-        "ytick.color": BLACK,
-    }
-)
+STYLE = {
+    "figure.figsize": (6.4, 4.2),
+    "figure.dpi": 150,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "axes.facecolor": "white",
+    "font.size": 12,
+    "axes.labelsize": 13,
+    "axes.titlesize": 13,
+    "xtick.labelsize": 12,
+    "ytick.labelsize": 12,
+    "legend.fontsize": 12,
+    "legend.frameon": False,
+    "axes.prop_cycle": mpl.cycler(color=PALETTE),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#D9D9D9",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "lines.linewidth": 2.0,
+    "lines.markersize": 7,
+    "text.color": BLACK,
+    "axes.labelcolor": BLACK,
+    "axes.edgecolor": GREY,
+    "xtick.color": BLACK,
+    "ytick.color": BLACK,
+}
 
 
 class use_style:
@@ -86,11 +83,7 @@ class use_style:
 
 
 def line_styles(names: Iterable[Any]) -> dict[Any, dict[str, Any]]:
-    """Colour, marker and dashes for each name; the usual methods look the same in every figure.
-
-    >>> line_styles(["random", "magnitude"])["random"]["color"]
-    '#D55E00'
-    """
+    """Colour, marker and dashes for each name; the usual methods look the same in every figure."""
     names = list(names)
     taken = {SAME_EVERYWHERE[name] for name in names if name in SAME_EVERYWHERE}
     free = (place for place in count() if place not in taken)

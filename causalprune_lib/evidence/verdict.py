@@ -24,8 +24,7 @@ def require_full(frame: pd.DataFrame) -> pd.DataFrame:
     """Return `frame` if a verdict may rest on it; raise otherwise.
 
     Every row must be a result (no recorded error) of profile "full", from a commit with nothing
-    changed since, with versions, device, seconds, start and seed. A ValueError says which rule is
-    broken, by how many rows, and shows the first.
+    changed since, with versions, device, seconds, start and seed.
 
     >>> require_full(pd.DataFrame({"profile": ["quick"], "value": [0.9]}))
     Traceback (most recent call last):
@@ -88,17 +87,16 @@ class Verdict:
         for name in ("claim", "control"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
                 raise ValueError(f"{name} must be a sentence; got {getattr(self, name)!r}.")
-        tested = self.verdict != "not tested here"
-        check_int("n_seeds", self.n_seeds, minimum=2 if tested else 0)
-        if not tested:
-            if self.effect is not None or self.interval is not None or self.n_seeds:
+        if self.verdict == "not tested here":
+            if (self.effect, self.interval, self.n_seeds) != (None, None, 0):
                 raise ValueError(
                     "effect, interval and n_seeds must be None, None and 0 where nothing was "
                     f"tested; got {self.effect!r}, {self.interval!r}, {self.n_seeds!r}."
                 )
             return
-        bounds = (*(self.interval or (math.nan,)), math.nan, math.nan)[:2]
-        low, high, effect = *bounds, math.nan if self.effect is None else self.effect
+        check_int("n_seeds", self.n_seeds, minimum=2)
+        low, high = (*(self.interval or ()), math.nan, math.nan)[:2]
+        effect = math.nan if self.effect is None else self.effect
         if not (math.isfinite(low) and math.isfinite(high) and low <= effect <= high):
             raise ValueError(
                 "effect must be a number inside a finite interval; got "
@@ -122,7 +120,7 @@ class Verdict:
     ) -> Verdict:
         """Draw the effect `a` minus `b`, its interval and the seeds from full rows of one metric.
 
-        A ValueError tells if `frame` does not pass `require_full`, or a row has no partner.
+        The rows must pass `require_full`, and each have a partner.
         """
         found = paired_difference(
             require_full(frame), between=between, a=a, b=b, pair_on=pair_on, level=level

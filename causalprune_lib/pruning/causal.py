@@ -12,9 +12,6 @@ described and as released differ:
   alpha give the same masks.
 - The released code reports the epoch that is best on the test set; the paper says validation set.
   Here it is a validation split, or the last epoch.
-
-`CausalPruning` is algorithm 1, `causal_unstructured` prunes a model once in the manner of
-`torch.nn.utils.prune`, `causal_structured` (in `structured`) takes whole filters out.
 """
 
 from __future__ import annotations
@@ -39,12 +36,7 @@ from causalprune_lib.causality.scores import CausalScores
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.tasks import task_of
 from causalprune_lib.nets.training import History, Pair, Training, training_pair
-from causalprune_lib.pruning.iterative import (
-    SCHEDULES,
-    check_amounts,
-    pruning_rounds,
-    rewind,
-)
+from causalprune_lib.pruning.iterative import amount_schedule, check_amounts, pruning_rounds, rewind
 from causalprune_lib.pruning.masks import Masks, clone_model, masks_of
 from causalprune_lib.pruning.scores import Scores, prune_by_scores
 from causalprune_lib.pruning.select import floor_counts, masks_from_scores
@@ -59,19 +51,10 @@ POSTTRAIN = Training(epochs=200, batch_size=512, lr=5e-4, optimizer="adam")
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """What one recorded training says about the weights.
+    """What one recorded training says about the weights."""
 
-    Attributes
-    ----------
-    scores : dict of str to CausalScores
-        By the change of the loss: "two_batch", "same_batch".
-    losses : tuple of float
-        (T,), of each batch just before its step.
-    history : History
-    """
-
-    scores: dict[str, CausalScores]
-    losses: tuple[float, ...]
+    scores: dict[str, CausalScores]  # by the change of the loss: "two_batch", "same_batch"
+    losses: tuple[float, ...]  # (T,), of each batch just before its step
     history: History
 
 
@@ -90,10 +73,8 @@ def record(
 
     Parameters
     ----------
-    model, data
-        As in `CausalPruning.fit`, after pretraining.
-    training : Training
-        Of T steps; as released, ten epochs of plain SGD at 1e-3.
+    model, data, training
+        As in `CausalPruning`, after pretraining.
     changes : sequence of {"two_batch", "same_batch"}
         Which changes of the loss; see `CausalScores`, for `reuse_loss` too.
     losses : sequence of float (T,), optional
@@ -101,14 +82,6 @@ def record(
         are a placebo: of the same steps, with the link to the loss cut.
     seed : int
         The steps depend on it alone.
-
-    Examples
-    --------
-    >>> x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
-    >>> data = (x, (x[:, 0] > 0).long())
-    >>> found = record(nn.Linear(2, 2), data, Training(epochs=3, batch_size=8))
-    >>> len(found.losses), found.scores["two_batch"].scores()["weight"].shape
-    (24, torch.Size([2, 2]))
     """
     x, y = training_pair(data)
     n_steps, task = training.n_steps(len(x)), task_of(training.task)
@@ -143,11 +116,17 @@ def record_scores(
     seed: int = 0,
     progress: bool = False,
 ) -> CausalScores:
-    """The causal scores of `model` from a recorded training of a copy; see `record`."""
-    found = record(
-        clone_model(model), data, training, changes=[change], seed=seed, progress=progress
-    )
-    return found.scores[change]
+    """The causal scores of `model` from a recorded training of a copy; options as in `record`.
+
+    Examples
+    --------
+    >>> x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    >>> data, training = (x, (x[:, 0] > 0).long()), Training(epochs=3, batch_size=8)
+    >>> record_scores(nn.Linear(2, 2), data, training).scores()["weight"].shape
+    torch.Size([2, 2])
+    """
+    options = {"changes": [change], "seed": seed, "progress": progress}
+    return record(clone_model(model), data, training, **options).scores[change]
 
 
 # A ranking of what is left: `rule(model, number, record)` trains the model in round `number` by
@@ -161,14 +140,13 @@ class CausalPruning(BaseEstimator):
     Parameters
     ----------
     amount : float or sequence of float or int, optional
-        Fraction of all weights that is pruned in the end, or what is pruned after each round.
+        Fraction of all weights that is pruned in the end, reached as `amount_schedule` says, or
+        what is pruned after each round.
     alpha : float, optional
         L1_coeff, instead of an amount: a weight goes if |sum_t w_t dL_t (d theta_t)^2| is at most
         alpha sum_t w_t. It has the unit of the sums, loss times squared weight.
     n_iter : int
         Rounds (N_iter).
-    schedule : {"geometric", "cubic"}
-        How `amount` is reached over the rounds: see `amount_schedule`.
     scope : {"global", "layer"}
         One ranking for the whole network or for each layer.
     floor : int or float
@@ -182,18 +160,17 @@ class CausalPruning(BaseEstimator):
         SGD with 1e-3 for 10, Adam with 5e-4 for 200, batches of 512. With a `patience`, training
         after pruning ends at the best epoch on `validation`.
     seed : int or callable
-        The seed of phase 0 (before), 1..N_iter (rounds) and N_iter + 1 (after) is derived from it;
-        a callable gives them.
+        The seeds of phase 0 (before), 1..N_iter (rounds) and N_iter + 1 (after) follow from it; a
+        callable gives them.
 
     Attributes
     ----------
-    masks_ : Masks
+    masks_, masks_by_round_ : Masks, list of Masks
+        After the last round, and after each; nested.
     scores_ : dict of str to tensor
         Of the last round; higher = kept. Weights pruned before it score lowest.
     rounds_ : DataFrame
         One row per round: `round`, `amount`, `kept`, and `recorded` and `dropped` steps.
-    masks_by_round_ : list of Masks
-        Nested.
     history_ : DataFrame
         One row per epoch, with `phase` and `number`.
     rewind_state_ : dict of str to tensor
@@ -219,7 +196,6 @@ class CausalPruning(BaseEstimator):
         amount: float | Sequence[float | int] | None = None,
         alpha: float | None = None,
         n_iter: int = 10,
-        schedule: str = "geometric",
         scope: str = "global",
         floor: float | int = 0,
         score: str | ScoreRule = "released",
@@ -229,8 +205,7 @@ class CausalPruning(BaseEstimator):
         posttrain: Training = POSTTRAIN,
         seed: int | Callable[[int], int] = 0,
     ) -> None:
-        self.amount, self.alpha = amount, alpha
-        self.n_iter, self.schedule = n_iter, schedule
+        self.amount, self.alpha, self.n_iter = amount, alpha, n_iter
         self.scope, self.floor = scope, floor
         self.score, self.change = score, change
         self.pretrain, self.record, self.posttrain = pretrain, record, posttrain
@@ -257,64 +232,60 @@ class CausalPruning(BaseEstimator):
             For the validation loss. Never the test set.
         path : path, optional
             Folder for finished phases. A run that was killed goes on from there to the same masks,
-            bit for bit on the same machine. A round takes about 5 bytes per weight. Of functions
-            only the names are compared with those of the run there.
+            bit for bit on the same machine; a folder of another run is an error that names what
+            differs (of functions, only their names are compared). A round takes about 5 bytes per
+            weight; on a full disk, finished phases are safe.
         progress : bool
             Show bars.
-
-        Raises
-        ------
-        ValueError, TypeError
-            Before any training: options or data that do not fit, an amount that the floor forbids,
-            a folder of another run (what differs is named).
-        OSError
-            The disk is full. Finished phases are safe.
         """
         work, pair = clone_model(model), training_pair(data)
         self._check(work, pair, validation)
         folder = Folder(path, lambda: self._described(work, pair, validation))
-        with tqdm(total=self._n_rounds + 2, unit="phase", disable=not progress, leave=False) as bar:
+        n_rounds, history = len(self._amounts()), []
+        size = sum(t.nbytes for t in work.state_dict().values())
+        bar = tqdm(total=n_rounds + 2, unit="phase", disable=not progress, leave=False)
 
-            def done(name: str, phase: Callable[[], dict], n_bytes: int) -> dict[str, Any]:
-                bar.set_postfix_str(name)
-                found = folder.get(name, phase, n_bytes=n_bytes)
-                history.append(found["history"])
-                bar.update()
-                return found
+        def done(kind: str, number: int, phase: Callable[[], dict], n_bytes: int) -> dict:
+            name = f"round-{number:03d}" if kind == "record" else kind
+            bar.set_postfix_str(name)
+            found = folder.get(name, phase, n_bytes=n_bytes)
+            history.extend({"phase": kind, "number": number, **row} for row in found["history"])
+            bar.update()
+            return found
 
-            history, size = [], sum(t.nbytes for t in work.state_dict().values())
-            options = {"validation": validation, "progress": progress}
-            before = partial(self._train, work, pair, self.pretrain, "pretrain", 0, **options)
-            start = done("pretrain", before, size)["state"]
+        def trained(kind: str, number: int) -> dict[str, torch.Tensor]:
+            def phase() -> dict:
+                options = {"validation": validation, "progress": progress}
+                ran = getattr(self, kind).train(work, *pair, seed=self._seed(number), **options)
+                state = {name: t.detach().cpu().clone() for name, t in work.state_dict().items()}
+                return {"state": state, "history": ran.frame.to_dict("records")}
+
+            return done(kind, number, phase, size)["state"]
+
+        def decide(twin: nn.Module, masks: Masks, number: int) -> tuple[Masks, dict]:
+            phase = partial(self._round, twin, pair, masks, number, progress)
+            found = done("record", number, phase, 9 * masks.n)
+            return Masks(found["masks"]), found
+
+        with bar:
+            start = trained("pretrain", 0)
             rewind(work, start)
-
-            def decide(twin: nn.Module, masks: Masks, number: int) -> tuple[Masks, dict]:
-                phase = partial(self._record, twin, pair, masks, number, progress)
-                found = done(f"round-{number:03d}", phase, 9 * masks.n)
-                return Masks(found["masks"]), found
-
-            rounds = list(pruning_rounds(work, decide, self._n_rounds, rewind_to=start))
-            after = partial(
-                self._train, work, pair, self.posttrain, "posttrain", len(rounds) + 1, **options
-            )
-            rewind(work, done("posttrain", after, size)["state"])
+            rounds = list(pruning_rounds(work, decide, n_rounds, rewind_to=start))
+            rewind(work, trained("posttrain", n_rounds + 1))
         self.model_, self.rewind_state_ = work, start
         self.masks_by_round_, self.masks_ = [r.masks for r in rounds], rounds[-1].masks
         self.scores_: Scores = rounds[-1].training["scores"]
         self.rounds_ = pd.DataFrame([r.training["row"] for r in rounds])
-        self.history_ = pd.DataFrame([row for rows in history for row in rows])
+        self.history_ = pd.DataFrame(history)
         return self
 
-    @property
-    def _n_rounds(self) -> int:
-        return len(self.amount) if isinstance(self.amount, Sequence) else self.n_iter
-
-    def _amounts(self) -> list[float | int] | None:
+    def _amounts(self) -> list[float | int | None]:
         """What is pruned after each round; None where alpha decides."""
-        if self.amount is None or isinstance(self.amount, Sequence):
-            return None if self.amount is None else list(self.amount)
-        schedule = SCHEDULES[check_choice("schedule", self.schedule, SCHEDULES)]
-        return schedule(self.amount, check_int("n_iter", self.n_iter))
+        if self.amount is None:
+            return [None] * self.n_iter
+        if isinstance(self.amount, Sequence):
+            return list(self.amount)
+        return amount_schedule(self.amount, self.n_iter)
 
     def _check(self, model: nn.Module, pair: Pair, validation: Pair | None) -> None:
         """Raise what can be known to be wrong before any training."""
@@ -329,9 +300,8 @@ class CausalPruning(BaseEstimator):
         check_choice("change", self.change, CHANGES)
         if not callable(self.score):
             check_choice("score", self.score, KINDS)
-        amounts = self._amounts()
-        if amounts is not None:
-            check_amounts(amounts, masks_of(model), scope=self.scope, floor=self.floor)
+        if self.amount is not None:
+            check_amounts(self._amounts(), masks_of(model), scope=self.scope, floor=self.floor)
         for name in ("pretrain", "record", "posttrain"):
             training = getattr(self, name)
             if not isinstance(training, Training):
@@ -346,15 +316,7 @@ class CausalPruning(BaseEstimator):
     def _seed(self, number: int) -> int:
         return self.seed(number) if callable(self.seed) else phase_seed(self.seed, number)
 
-    def _train(
-        self, model: nn.Module, pair: Pair, training: Training, kind: str, number: int, **options
-    ) -> dict[str, Any]:
-        """A phase before or after: the state it ends with."""
-        history = training.train(model, *pair, seed=self._seed(number), **options)
-        state = {name: t.detach().cpu().clone() for name, t in model.state_dict().items()}
-        return {"state": state, "history": _rows_of(history, kind, number)}
-
-    def _record(
+    def _round(
         self, model: nn.Module, pair: Pair, before: Masks, number: int, progress: bool
     ) -> dict[str, Any]:
         """A round: what it keeps, and why."""
@@ -372,24 +334,18 @@ class CausalPruning(BaseEstimator):
         if len(made) != 1:
             raise RuntimeError(f"score must call record once a round; it did {len(made)} times.")
         stream = made[0].scores[self.change]
-        amounts = self._amounts()
-        if amounts is None:
+        amount = self._amounts()[number - 1]
+        if amount is None:
             amount = n_below(stream, self.alpha, floor=self.floor)
-        else:
-            amount = amounts[number - 1]
         options = {"scope": self.scope, "floor": self.floor, "within": before}
         masks = masks_from_scores(ranking, amount, **options)
+        row = {"round": number, "amount": masks.amount, "kept": masks.n_kept}
+        row |= {"recorded": int(stream.n_recorded), "dropped": int(stream.n_dropped)}
         return {
             "masks": {name: mask.cpu() for name, mask in masks.items()},
             "scores": {name: values.cpu() for name, values in ranking.items()},
-            "row": {
-                "round": number,
-                "amount": masks.amount,
-                "kept": masks.n_kept,
-                "recorded": int(stream.n_recorded),
-                "dropped": int(stream.n_dropped),
-            },
-            "history": _rows_of(made[0].history, "record", number),
+            "row": row,
+            "history": made[0].history.frame.to_dict("records"),
         }
 
     def _described(self, model: nn.Module, pair: Pair, validation: Pair | None) -> dict[str, Any]:
@@ -421,26 +377,18 @@ def causal_unstructured(
     Parameters
     ----------
     model : nn.Module
-        As it is after pretraining: a copy is trained and recorded, and `model` keeps its weights,
-        as after the rewinding of algorithm 1.
-    amount : float or int, optional
-        Fraction or number of all weights that is pruned then, the lowest scores first. Left out
-        with `alpha` and with `scope="like"`.
+        As it is after pretraining: a copy is trained and recorded, and `model`, which is returned,
+        keeps its weights, as after the rewinding of algorithm 1.
     data : Dataset or (x, y)
         Needed unless `importance_scores` are given.
     importance_scores : dict of str to tensor, or CausalScores
         Scores of an earlier recording, for as many amounts as wanted.
     alpha : float
         L1_coeff as in `CausalPruning`, instead of an amount. It needs `CausalScores`.
-    scope, like, floor
+    amount, scope, like, floor
         As in `masks_from_scores`.
     training, change, seed
-        As in `record_scores`.
-
-    Returns
-    -------
-    nn.Module
-        `model`, masked.
+        As in `record`.
 
     Examples
     --------
@@ -483,17 +431,6 @@ def n_below(scores: CausalScores, alpha: float, *, floor: float | int = 0) -> in
 
 
 def phase_seed(seed: int, phase: int) -> int:
-    """The seed of phase 0, 1, ... of a run: a function of both, so no generator is carried over.
-
-    Examples
-    --------
-    >>> phase_seed(0, 1) == phase_seed(0, 1), phase_seed(0, 1) == phase_seed(1, 0)
-    (True, False)
-    """
+    """The seed of phase 0, 1, ... of a run: a function of both, so no generator is carried over."""
     mixed = np.random.SeedSequence([check_int("seed", seed, minimum=0), phase])
     return int(mixed.generate_state(1)[0])
-
-
-def _rows_of(history: History, kind: str, number: int) -> list[dict[str, Any]]:
-    rows = history.frame.to_dict("records")
-    return [{"phase": kind, "number": number, **row} for row in rows]

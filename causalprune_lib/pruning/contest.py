@@ -35,25 +35,12 @@ Play = Callable[[Sequence[Masks]], Iterable[Any]]  # trains under each mask; met
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One mask in a contest, by the ranking and the allocation that made it.
+    """One mask in a contest, by the ranking and the allocation that made it."""
 
-    Attributes
-    ----------
-    ranking : str
-        Which weights of a layer stay; "dense" where all do.
-    allocation : str
-        Whose threshold says how many: a ranking's name; "uniform", the same fraction everywhere.
-    amount : float or int
-        As it was asked for.
-    draw : int
-        Number of the random mask, from 0.
-    masks : Masks
-    """
-
-    ranking: str
-    allocation: str
-    amount: float | int
-    draw: int
+    ranking: str  # which weights of a layer stay; "dense" where all do
+    allocation: str  # whose threshold says how many; "uniform": the same fraction everywhere
+    amount: float | int  # as it was asked for
+    draw: int  # number of the random mask, from 0
     masks: Masks
 
 
@@ -135,7 +122,7 @@ class Contest:
     ) -> list[Entry]:
         """Enter `ranking` at an allocation, its own by default, or at the counts of `like`.
 
-        Returns the entries, `draws` of them for a random ranking, else one.
+        Of a random ranking there are `draws` entries, else one.
         """
         at = ranking if at is None else at
         like = self.allocation(at, amount) if like is None else like
@@ -166,29 +153,15 @@ class Contest:
         *,
         amounts: Sequence[float | int],
         n_random: int = 1,
-        against: Sequence[str] | None = None,
     ) -> pd.DataFrame:
         """A ranking beside its controls: random, inverse and all other rankings at its counts.
 
-        Parameters
-        ----------
-        ranking : str
-            The one in question.
-        amounts : sequence of float or int
-        n_random : int
-            Random masks for each amount.
-        against : sequence of str, optional
-            Other rankings; by default all. Each is entered at its own allocation too.
-
-        Returns
-        -------
-        DataFrame
-            One row per mask: `ranking`, `allocation`, `amount`, `draw`, and the metrics. The dense
-            network comes first.
+        One row per mask: `ranking`, `allocation`, `amount`, `draw`, and the metrics. The dense
+        network comes first. There are `n_random` random masks for each amount, and every other
+        ranking is entered at its own allocation too.
         """
         scores = self._scores(ranking)
         others = [name for name in self.rankings if name not in (ranking, "inverse")]
-        others = others if against is None else list(against)
         self.rank("inverse", inverse_scores(scores))
         chosen = [self.enter_dense(scores)]
         for amount in amounts:

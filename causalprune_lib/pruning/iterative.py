@@ -1,14 +1,11 @@
 """Pruning in rounds, with rewinding: the one loop of lottery tickets and of causal pruning.
 
 Each round trains, ranks the weights that are left, prunes the lowest and puts the rest back to an
-earlier state. What remains is a ticket: a mask together with the weights it started from. Two
-controls belong to it. A random ticket has as many weights per layer, drawn at random
-(`random_masks_like`): it tells what allocation alone is worth. A reinitialised ticket has the same
-mask on freshly drawn weights (`apply_masks` on a new model): it tells what the old weights are
-worth.
-
-J. Frankle and M. Carbin. The Lottery Ticket Hypothesis: Finding Sparse, Trainable Neural Networks.
-ICLR 2019.
+earlier state. What remains is a ticket: a mask together with the weights it started from (Frankle
+and Carbin, "The Lottery Ticket Hypothesis", ICLR 2019). Two controls belong to it. A random ticket
+has as many weights per layer (`random_masks_like`): it tells what allocation alone is worth. A
+reinitialised ticket has the same mask on freshly drawn weights (`apply_masks` on a new model): it
+tells what the old weights are worth.
 """
 
 from __future__ import annotations
@@ -32,25 +29,12 @@ State = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """One round of iterative pruning.
+    """One round of iterative pruning."""
 
-    Attributes
-    ----------
-    number : int
-        1 for the first round.
-    amount : float
-        The fraction of all prunable weights that is pruned when the round ends.
-    masks : Masks
-        What the round keeps; within the masks of the round before.
-    training : object
-        What came of the training that the decision rests on. For `lottery_ticket` what `train_fn`
-        returned: it trained the network as the round before had left it, in round 1 the dense one.
-    """
-
-    number: int
-    amount: float
-    masks: Masks
-    training: Any
+    number: int  # from 1
+    amount: float  # the fraction of all prunable weights that is pruned when the round ends
+    masks: Masks  # what the round keeps; within the masks of the round before
+    training: Any  # what came of the training of the network that the round before has left
 
 
 def pruning_rounds(
@@ -62,15 +46,8 @@ def pruning_rounds(
 ) -> Iterator[Round]:
     """Decide, prune, rewind, `n_rounds` times; `model` is changed in place.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Weights that are masked already stay pruned.
-    decide : callable
-        `decide(model, masks, number)` trains the model as it pleases and returns what round
-        `number` keeps of `masks`, with anything else.
-    rewind_to
-        As in `lottery_ticket`.
+    `decide(model, masks, number)` trains the model as it pleases and returns what round `number`
+    keeps of `masks`, and what came of the training. `rewind_to` is as in `lottery_ticket`.
     """
     masks = masks_of(model)
     for number in range(1, n_rounds + 1):
@@ -104,23 +81,13 @@ def lottery_ticket(
         What is pruned of all weights after each round, not decreasing: see `amount_schedule`.
     rewind_to : state dict, callable or None
         What a round ends with: every parameter and buffer returns to this state, to the bit. It is
-        copied when this function is called. A callable `rewind_to(number)` gives that of a round:
+        copied when this function is called; one saved before some training must be a copy too, for
+        `state_dict()` holds the live tensors. A callable `rewind_to(number)` gives that of a round:
         one that draws new weights is random reinitialisation. None: no rewinding.
     score_fn : callable
         `score_fn(model)` returns scores by layer, higher = kept; default magnitude.
     scope, floor
-        As in `masks_from_scores`.
-
-    Raises
-    ------
-    ValueError
-        Before any training, for amounts that decrease, are out of range or that the floor forbids;
-        for a state that does not fit the model; and after training for NaN scores.
-
-    Notes
-    -----
-    `state_dict()` holds the live tensors: a state saved before some training must be a copy,
-    `copy.deepcopy(model.state_dict())`, or it moves along with the weights.
+        As in `masks_from_scores`. What does not fit is an error before any training.
 
     Examples
     --------
@@ -149,6 +116,7 @@ def amount_schedule(final: float, rounds: int) -> list[float]:
     """What is pruned after each round, if each prunes the same fraction of what remains.
 
     Round r = 1..R ends at the amount 1 - (1 - final)^(r / R), so the last is `final`, in [0, 1).
+    The later code of the causal pruning paper has final (1 - (1 - r / R)^3) instead.
 
     Examples
     --------
@@ -159,25 +127,6 @@ def amount_schedule(final: float, rounds: int) -> list[float]:
     check_int("rounds", rounds)
     inner = [1 - (1 - final) ** (r / rounds) for r in range(1, rounds)]
     return [*inner, float(final)]
-
-
-def cubic_schedule(final: float, rounds: int) -> list[float]:
-    """What is pruned after each round, if it rises fast at first: final (1 - (1 - r/R)^3).
-
-    Zhu and Gupta, "To prune, or not to prune", 2017; the later code of the causal pruning paper
-    follows it.
-
-    Examples
-    --------
-    >>> cubic_schedule(0.5, 2)
-    [0.4375, 0.5]
-    """
-    check_fraction("final", final, closed=False)
-    check_int("rounds", rounds)
-    return [final * (1 - (1 - r / rounds) ** 3) for r in range(1, rounds)] + [float(final)]
-
-
-SCHEDULES = {"geometric": amount_schedule, "cubic": cubic_schedule}
 
 
 def repeated_amounts(fraction: float, rounds: int) -> list[float]:
@@ -212,30 +161,8 @@ def check_amounts(
 def rewind(model: nn.Module, state: State) -> nn.Module:
     """Put every parameter and buffer of `model` back to `state`, in place; masks stay as they are.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Masked or not.
-    state : state dict
-        Of this network, masked or not when it was taken; masks in it are ignored.
-
-    Raises
-    ------
-    TypeError
-        If `state` is not a mapping.
-    ValueError
-        If names, shapes or types differ from those of the model, which is then unchanged.
-
-    Examples
-    --------
-    >>> import copy
-    >>> from causalprune_lib.pruning.masks import Masks, apply_masks
-    >>> model = nn.Linear(2, 1)
-    >>> start = copy.deepcopy(model.state_dict())
-    >>> _ = apply_masks(model, Masks({"weight": torch.tensor([[True, False]])}))
-    >>> _ = model.weight_orig.data.add_(1.0)
-    >>> bool(rewind(model, start).weight[0, 0] == start["weight"][0, 0])
-    True
+    The network may have been masked or not when the state dict was taken; masks in it are ignored.
+    If names, shapes or types differ from those of the model, it is left unchanged.
     """
     model.load_state_dict(check_state(model, state))
     refresh(model)
@@ -246,11 +173,6 @@ def check_state(model: nn.Module, state: State) -> dict[str, torch.Tensor]:
     """Return `state` under the names that the tensors of `model` have at present, if it fits.
 
     Masking renames `weight` to `weight_orig`; this undoes and redoes the renaming.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `rewind`.
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"the state to rewind to must be a state dict; got {type(state).__name__}.")

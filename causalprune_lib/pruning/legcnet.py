@@ -49,28 +49,16 @@ class LEGCNet(BaseEstimator):
 
     Parameters
     ----------
-    rule : {"as_released", "corrected"}
-        How the causality test decides; see `legcnet_decision`. "as_released" also rounds weights
-        and exponents to six decimals.
-    orientation : {"prune_non_causal", "prune_causal"}
-        Sections 3.6 and 4 of the paper differ in what is pruned; the released code does the first.
-    window, overlap : int, float
-        Steps per window, and the share of it that the next window has in common with it.
-    max_lag : int
-        Largest lag of the test, in windows. Lag L needs 3 L + 2 windows.
-    alpha : float
-        Level of the test.
+    rule, orientation, max_lag, alpha
+        As in `legcnet_decision`. The rule "as_released" also rounds weights and exponents to six
+        decimals.
+    window, overlap, horizon, estimator, gate
+        As in `windowed_exponents`. Windows are `gate`d by default if the rule is "as_released".
     amount : float or int, optional
         Prune the lowest scores up to this fraction or number of weights, instead of the decision.
-    horizon, estimator
-        As in `windowed_exponents`.
-    gate : bool, optional
-        As there. Default: True with rule="as_released", False with "corrected".
-    training : Training
+    training, seed : Training, int
         How `fit` trains. By default 50 epochs of SGD, one example at a time, in a fixed order.
         For LEGCNet-PT, a tenth of the epochs.
-    seed : int
-        Of the training.
 
     Attributes
     ----------
@@ -78,11 +66,9 @@ class LEGCNet(BaseEstimator):
         What to keep: the decision, or the ranking where `amount` was given.
     scores_ : dict of str to tensor
         One tensor per layer for `masks_from_scores`; higher = kept, NaN = not estimable.
-    exponents_ : tensor (W, P) of float64
-    error_ : array (W,) of float64
-        Error rate at each window's end.
+    exponents_, error_ : tensor (W, P), array (W,), of float64
+        Of each window, and the error rate at its end.
     decision_ : LEGCNetDecision
-        With `pvalue`, `summary()`, and `reason` where a test failed.
     trajectory_ : Trajectory
         The recording.
     model_ : nn.Module
@@ -147,15 +133,14 @@ class LEGCNet(BaseEstimator):
             Record to this new folder instead of memory.
         progress : bool
             Show a bar.
-
-        Raises
-        ------
-        ValueError, TypeError
-            Before any training: options, data or a window that do not fit.
-        FloatingPointError
-            The loss stops being finite.
         """
-        self._check()
+        check_choice("rule", self.rule, RULES)
+        check_choice("orientation", self.orientation, ORIENTATIONS)
+        check_int("max_lag", self.max_lag)
+        check_fraction("alpha", self.alpha)
+        if not isinstance(self.training, Training):
+            kind = type(self.training).__name__
+            raise TypeError(f"training must be a Training; got {kind}.")
         x, y = training_pair(data)
         if isinstance(judged, str):
             check_choice("judged", judged, ["train", "test"])
@@ -205,15 +190,16 @@ class LEGCNet(BaseEstimator):
             Error rate at the windows' ends, or at those of the first ones, if only they shall be
             read. Default: those logged in the trajectory.
         """
-        self._check()
         if isinstance(trajectory, Trajectory):
             layout = trajectory.layout
             if len(trajectory.index) != layout.size:
                 raise ValueError(
                     f"trajectory must hold all {layout.size} weights; got {len(trajectory.index)}."
                 )
-        elif layout is None:
-            raise ValueError("a tensor of weights needs a layout; got layout=None.")
+        elif layout is None or error is None:
+            raise ValueError(
+                "a tensor of weights needs a layout and an error; one of them is None."
+            )
         released = self.rule == "as_released"
         windowed = windowed_exponents(
             trajectory,
@@ -234,24 +220,11 @@ class LEGCNet(BaseEstimator):
                     f"(recorder.log(error=...) after the steps cut_windows({len(trajectory)}, "
                     f"...).ends); step {step} has none."
                 )
-        self.trajectory_ = trajectory
-        return self.fit_exponents(windowed.exponent[: len(error)], error, layout=layout)
-
-    def fit_exponents(
-        self,
-        exponents: torch.Tensor,
-        error: np.ndarray | torch.Tensor,
-        *,
-        layout: ParameterLayout,
-    ) -> LEGCNet:
-        """Decide from exponents (W, P) and error rates (W,) at the windows' ends."""
-        self._check()
-        exponents = torch.as_tensor(exponents)
-        error = torch.as_tensor(error).to(exponents.device)
-        self.error_ = np.asarray(error.cpu(), np.float64)
-        self.exponents_ = exponents
+        error = torch.as_tensor(error).cpu()  # (W,)
+        self.trajectory_, self.error_ = trajectory, np.asarray(error, np.float64)
+        self.exponents_ = windowed.exponent[: len(error)]  # (W, P)
         self.decision_ = legcnet_decision(
-            exponents,
+            self.exponents_,
             error,
             rule=self.rule,
             orientation=self.orientation,
@@ -270,65 +243,37 @@ class LEGCNet(BaseEstimator):
     ) -> Masks:
         """Prune the lowest scores, after a fit; `options` are those of `masks_from_scores`.
 
-        Raises
-        ------
-        UnscoredError
-            So much is to be pruned that weights without a score would go too.
+        An UnscoredError says that weights without a score would have to go too.
         """
         masks = masks_from_scores(self.scores_, amount, nan="keep", within=within, **options)
-        kept, unscored = masks.flat(), self.decision_.scores.isnan().to(masks.flat().device)
-        alive = torch.ones_like(kept) if within is None else within.flat(masks.layout)
-        if bool((unscored & alive & ~kept).any()):
+        unscored = self.decision_.scores.isnan()  # (P,)
+        if within is not None:
+            unscored &= within.flat(masks.layout).to(unscored.device)
+        if bool((unscored & ~masks.flat()).any()):
             raise UnscoredError(
-                f"amount must leave the {int((unscored & alive).sum())} weights that have no "
-                f"score; got {amount}. {self.decision_.summary()}"
+                f"amount must leave the {int(unscored.sum())} weights that have no score; got "
+                f"{amount}. {self.decision_.summary()}"
             )
         return masks
-
-    def _check(self) -> None:
-        check_choice("rule", self.rule, RULES)
-        check_choice("orientation", self.orientation, ORIENTATIONS)
-        check_int("max_lag", self.max_lag)
-        check_fraction("alpha", self.alpha)
-        cut_windows(0, window=self.window, overlap=self.overlap)  # says what is wrong with them
-        if not isinstance(self.training, Training):
-            kind = type(self.training).__name__
-            raise TypeError(f"training must be a Training; got {kind}.")
 
 
 @dataclass(frozen=True, eq=False)
 class LEGCNetDecision:
-    """What the causality test says about P weights.
+    """What the causality test says about P weights."""
 
-    Attributes
-    ----------
-    keep : tensor (P,) of bool
-        The decision. A weight that could not be tested is kept, whatever the orientation.
-    causal : tensor (P,) of bool
-        Whether the weight was called causal. As released, a failed test counts as causal.
-    pvalue : tensor (P,) of float64
-        What was compared with alpha. "as_released": the smallest chi2 p-value over all lags, each
-        rounded to four digits, 0 for a failed test. "corrected": that of the F test at one lag,
-        adjusted over the weights, NaN for a failed test.
-    scores : tensor (P,) of float64
-        For a ranking; higher = kept. -log10 of the p-value before rounding and adjustment, over the
-        lags that there are enough windows for; with the opposite sign where causal weights are
-        pruned. NaN where no lag can be tested.
-    missing : tensor (P,) of bool
-        Whether the test failed.
-    reason : array (P,) of str
-        Why numbers are missing; "" where none is.
-    n_windows, max_lag, rule, orientation
-        W, and what was asked for.
-    """
-
-    keep: torch.Tensor
-    causal: torch.Tensor
+    keep: torch.Tensor  # (P,) of bool; what could not be tested is kept, whatever the orientation
+    causal: torch.Tensor  # (P,) of bool; as released, a failed test counts as causal
+    # (P,) of float64, what was compared with alpha. "as_released": the smallest chi2 p-value over
+    # all lags, each rounded to four digits, 0 for a failed test. "corrected": that of the F test at
+    # one lag, adjusted over the weights, NaN for a failed test.
     pvalue: torch.Tensor
+    # (P,) of float64, for a ranking; higher = kept. -log10 of the p-value before rounding and
+    # adjustment, over the lags that there are enough windows for; with the opposite sign where
+    # causal weights are pruned. NaN where no lag can be tested.
     scores: torch.Tensor
-    missing: torch.Tensor
-    reason: np.ndarray
-    n_windows: int
+    missing: torch.Tensor  # (P,) of bool, where the test failed
+    reason: np.ndarray  # (P,) of str, why numbers are missing; "" where none is
+    n_windows: int  # W
     max_lag: int
     rule: str
     orientation: str
@@ -373,7 +318,6 @@ def legcnet_decision(
     orientation: str = "prune_non_causal",
     max_lag: int = 14,
     alpha: float = 0.05,
-    lag: str | int = "bic",
 ) -> LEGCNetDecision:
     """Test whether the exponents of each weight Granger-cause the error, and decide.
 
@@ -385,23 +329,14 @@ def legcnet_decision(
         Error rate at each window's end; finite.
     rule : {"as_released", "corrected"}
         "as_released": the smallest chi2 p-value over lags 1..`max_lag`, rounded, uncorrected, below
-        `alpha`. "corrected": the F test at one lag, chosen for each weight by `lag` ("bic", "aic"
-        or a number), with the false discovery rate over the weights held at `alpha`.
+        `alpha`. Of pure noise it calls 0.85 of the weights causal with 60 windows and 14 lags, and
+        0.50 with 151 windows and 20 lags: such a p-value is too small in short series, and the
+        smallest of many smaller still. "corrected": the F test at one lag, chosen for each weight
+        by the BIC, with the false discovery rate over the weights held at `alpha`.
     orientation : {"prune_non_causal", "prune_causal"}
-        What is pruned.
+        Sections 3.6 and 4 of the paper differ in what is pruned; the released code does the first.
     max_lag : int
-        Lag L needs 3 L + 2 windows: 14 need 44.
-
-    Notes
-    -----
-    Of pure noise the rule "as_released" calls 0.85 of the weights causal with 60 windows and 14
-    lags, and 0.50 with 151 windows and 20 lags: a p-value of the chi2 form is too small in short
-    series, and the smallest of many smaller still.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Lengths that differ, an error rate that is NaN, an option out of range.
+        Largest lag of the test, in windows. Lag L needs 3 L + 2 windows: 14 need 44.
 
     Examples
     --------
@@ -421,7 +356,7 @@ def legcnet_decision(
     exponents, error = torch.as_tensor(exponents), torch.as_tensor(error)
     check_shape("exponents", exponents, (len(error), None))
     check_int("max_lag", max_lag)
-    result = granger_test(error, exponents, max_lag=max_lag, lag=lag)
+    result = granger_test(error, exponents, max_lag=max_lag, lag="bic")
     decision = causal_decision(result, rule=rule, alpha=alpha)
     if rule == "as_released":
         pvalue = result.chi2_pvalue.nan_to_num(nan=torch.inf).amin(0)

@@ -2,11 +2,8 @@
 
 A masked layer is a layer of `torch.nn.utils.prune`, which can go on with masks put on here, and
 the other way round: the trainable tensor is called `weight_orig`, the buffer `weight_mask` holds
-ones and zeros, and `weight` is their product, computed anew before each forward pass. The gradient
-passes through the product, and whatever an optimizer does to `weight_orig`, a pruned weight in use
-stays zero.
-
-The overlap of two masks is counted as in figure 1(b) of the causal pruning paper, arXiv:2412.03035.
+ones and zeros, and `weight` is their product, computed anew before each forward pass. Whatever an
+optimizer does to `weight_orig`, a pruned weight in use stays zero.
 """
 
 from __future__ import annotations
@@ -40,8 +37,7 @@ class Masks(Mapping[str, torch.Tensor]):
     Parameters
     ----------
     keep : mapping of str to bool tensor
-        One tensor per layer, of the shape of its weight. The tensors are copied. Anything but a
-        boolean tensor is a TypeError, no layer at all a ValueError.
+        One tensor per layer, of the shape of its weight; they are copied.
 
     Examples
     --------
@@ -87,16 +83,15 @@ class Masks(Mapping[str, torch.Tensor]):
                 "pruned_indices must be whole numbers in one flat sequence; got "
                 f"{pruned.dtype} of shape {tuple(pruned.shape)}."
             )
-        pruned = pruned.long()
-        outside = pruned[(pruned < 0) | (pruned >= layout.size)]
-        if outside.numel():
+        found, times = pruned.long().unique(return_counts=True)
+        wrong = found[(found < 0) | (found >= layout.size) | (times > 1)]
+        if len(wrong):
             raise ValueError(
-                f"pruned_indices must be in 0..{layout.size - 1}; got {int(outside[0])}."
+                f"pruned_indices must be distinct and in 0..{layout.size - 1}; got {int(wrong[0])} "
+                "outside, or more than once."
             )
-        if pruned.unique().numel() < pruned.numel():
-            raise ValueError("pruned_indices must be distinct; got an index more than once.")
         flat = torch.ones(layout.size, dtype=torch.bool)
-        flat[pruned] = False
+        flat[found] = False
         return cls.from_flat(layout, flat)
 
     @cached_property
@@ -141,7 +136,7 @@ class Masks(Mapping[str, torch.Tensor]):
         return Masks({name: mask.to(device) for name, mask in self.keep.items()})
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write a NumPy archive .npz, one bit per weight; the file appears whole or not at all."""
+        """Write a NumPy archive, one bit per weight; the file appears whole or not at all."""
         shapes = [list(shape) for shape in self.layout.shapes]
         header = json.dumps({"format": FORMAT, "names": list(self.keep), "shapes": shapes})
         bits = np.packbits(self.flat().cpu().numpy())
@@ -200,15 +195,10 @@ class Masks(Mapping[str, torch.Tensor]):
 def apply_masks(model: nn.Module, masks: Masks) -> nn.Module:
     """Put `masks` on `model`, in place, as `torch.nn.utils.prune.custom_from_mask` does.
 
-    Parameters
-    ----------
-    model : nn.Module
-        The network, which is also returned. An optimizer made before this call stays valid: the
-        trainable tensors are the same objects. In a layer that is masked already, a weight stays if
-        both masks keep it. A weight that two modules share is masked in both.
-    masks : Masks
-        Layers that it does not name are left as they are. A layer that is not in the model (the
-        nearest name is offered) or has another shape is a ValueError, and nothing is changed.
+    In a layer that is masked already, a weight stays if both masks keep it. Layers that `masks` do
+    not name are left as they are, and one that the model lacks, or has in another shape, is a
+    ValueError before anything is changed. A weight that two modules share is masked in both. An
+    optimizer made before this call stays valid: the trainable tensors are the same objects.
 
     Examples
     --------
@@ -231,7 +221,7 @@ def apply_masks(model: nn.Module, masks: Masks) -> nn.Module:
             for leaf, own in module.named_parameters(recurse=False, remove_duplicate=False)
             if own is parameter
         ]
-        for module, leaf in holders:
+        for module, leaf in holders:  # more than one where a weight is shared
             mask_name = f"{leaf.removesuffix('_orig')}_mask"
             old = getattr(module, mask_name, None)
             if old is None:
@@ -250,8 +240,7 @@ def apply_masks(model: nn.Module, masks: Masks) -> nn.Module:
 def masks_of(model: nn.Module) -> Masks:
     """The masks in force on the prunable weights of `model`; all True where there is none.
 
-    Only masks count, not values: a weight that is zero without a mask is kept. A model without any
-    linear or convolution layer is a ValueError.
+    Only masks count, not values: a weight that is zero without a mask is kept.
     """
     keep = {}
     for name, parameter in ParameterLayout.of(model).parameters(model).items():
@@ -265,14 +254,13 @@ def remove_masks(model: nn.Module) -> nn.Module:
     """Make every mask of `model` permanent, in place, as `torch.nn.utils.prune.remove` does.
 
     From then on the pruned weights are zeros in `weight`, the parameters have their plain names
-    again, and nothing keeps the zeros at zero in further training. A model without a mask is a
-    ValueError.
+    again, and nothing keeps the zeros at zero in further training.
     """
     masked = list(_masked(model))
     if not masked:
         raise ValueError(f"model must have a mask to remove; got a {type(model).__name__} without.")
-    for module, leaf in masked:
-        prune.remove(module, leaf)
+    for module, method in masked:
+        prune.remove(module, method._tensor_name)
     for module in model.modules():
         for key, hook in list(module._forward_pre_hooks.items()):
             if hook is _refresh_before_attention:
@@ -284,8 +272,7 @@ def clone_model(model: nn.Module) -> nn.Module:
     """A deep copy of `model`, masked or not; gradients of parameters are not copied.
 
     `copy.deepcopy` refuses a masked model: its `weight` is a result of a computation, not a leaf of
-    the graph. Here such tensors are copied by value, and the copy's masked weights are products of
-    its own masks and parameters.
+    the graph.
     """
     memo = {
         id(value): value.detach().clone()
@@ -298,22 +285,22 @@ def clone_model(model: nn.Module) -> nn.Module:
     return twin
 
 
+def unmasked_copy(model: nn.Module) -> nn.Module:
+    """A copy of `model` whose masks, if there are any, are permanent."""
+    twin = clone_model(model)
+    return remove_masks(twin) if prune.is_pruned(twin) else twin
+
+
 def refresh(model: nn.Module) -> None:
     """Recompute `weight` = `weight_mask` * `weight_orig` everywhere, as a forward pass would."""
-    for module, leaf in _masked(model):
-        original, mask = getattr(module, f"{leaf}_orig"), getattr(module, f"{leaf}_mask")
-        setattr(module, leaf, mask.to(original.dtype) * original)
+    for module, method in _masked(model):
+        method(module, None)
 
 
 def jaccard(a: Masks, b: Masks, *, of: str = "kept") -> float:
-    """Jaccard's index |A and B| / |A or B| of the sets of weights that two masks keep, or prune.
+    """Jaccard's index |A and B| / |A or B| of the weights that two masks keep, or have "pruned".
 
-    Parameters
-    ----------
-    a, b : Masks
-        Over the same layers; others are a ValueError.
-    of : {"kept", "pruned"}
-        Which weights are compared. Equal sets give 1.0, two empty ones too.
+    The masks must be over the same layers. Equal sets give 1.0, two empty ones too.
 
     Examples
     --------
@@ -330,19 +317,13 @@ def jaccard(a: Masks, b: Masks, *, of: str = "kept") -> float:
     return int((first & second).sum()) / either if either else 1.0
 
 
-def overlap_table(a: Masks, b: Masks, *, names: tuple[str, str] = ("a", "b")) -> pd.DataFrame:
+def overlap_table(a: Masks, b: Masks) -> pd.DataFrame:
     """Percentages of weights that both masks prune, one of them prunes, and neither prunes.
 
-    A matrix of figure 1(b) of the paper: row 0 is pruned by `a` (there: causal pruning), column 0
-    by `b` (there: magnitude). If the two had nothing to do with each other, entry (0, 0) would be
-    `100 * p * q` for amounts p and q: with p = q = 0.971, a pair in that figure, 94.3 by chance.
-
-    Parameters
-    ----------
-    a, b : Masks
-        Over the same layers; others are a ValueError.
-    names : pair of str
-        What the index and the columns of the table are called.
+    A matrix of figure 1(b) of the causal pruning paper, arXiv:2412.03035: row 0 is pruned by `a`
+    (there: causal pruning), column 0 by `b` (there: magnitude). If the two had nothing to do with
+    each other, entry (0, 0) would be `100 * p * q` for amounts p and q: with p = q = 0.971, a pair
+    in that figure, 94.3 by chance.
 
     Examples
     --------
@@ -352,15 +333,13 @@ def overlap_table(a: Masks, b: Masks, *, names: tuple[str, str] = ("a", "b")) ->
     array([[50.,  0.],
            [25., 25.]])
     """
-    first, second = _flat_pair(a, b)
+    ours, theirs = _flat_pair(a, b)
     table = [
-        [100 * int((of_a & of_b).sum()) / a.n for of_b in (~second, second)]
-        for of_a in (~first, first)
+        [100 * int((of_a & of_b).sum()) / a.n for of_b in (~theirs, theirs)]
+        for of_a in (~ours, ours)
     ]
     labels = ["pruned", "kept"]
-    return pd.DataFrame(
-        table, index=pd.Index(labels, name=names[0]), columns=pd.Index(labels, name=names[1])
-    )
+    return pd.DataFrame(table, index=labels, columns=labels)
 
 
 def _flat_pair(a: Masks, b: Masks) -> tuple[torch.Tensor, torch.Tensor]:
@@ -369,12 +348,12 @@ def _flat_pair(a: Masks, b: Masks) -> tuple[torch.Tensor, torch.Tensor]:
     return first, b.flat(a.layout).to(first.device)
 
 
-def _masked(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """Modules and names of their tensors that `torch.nn.utils.prune` masks."""
+def _masked(model: nn.Module) -> Iterator[tuple[nn.Module, prune.BasePruningMethod]]:
+    """Modules, and what masks one of their tensors; called, it computes the masked weight anew."""
     for module in model.modules():
         for hook in module._forward_pre_hooks.values():
             if isinstance(hook, prune.BasePruningMethod):
-                yield module, hook._tensor_name
+                yield module, hook
 
 
 def _refresh_before_attention(attention: nn.MultiheadAttention, _: object) -> None:

@@ -3,12 +3,6 @@
 `*_scores` return one tensor per prunable layer, higher = kept, for `masks_from_scores`.
 `*_unstructured` prune a model at once in the manner of `torch.nn.utils.prune`, but a whole model:
 all share the options and the defaults of `prune_by_scores`, and what `amount` means.
-
-References
-----------
-Y. LeCun, J. Denker and S. Solla. Optimal Brain Damage. NIPS 1990.
-F. Kunstner, L. Balles and P. Hennig. Limitations of the empirical Fisher approximation for natural
-gradient descent. NeurIPS 2019.
 """
 
 from __future__ import annotations
@@ -39,15 +33,8 @@ def prune_by_scores(
 ) -> nn.Module:
     """Prune `model`, masked already or not, in place and return it: the lowest `scores` go first.
 
-    Parameters
-    ----------
-    scores : mapping of str to tensor
-        Higher = kept, one tensor per prunable layer.
-    amount : float or int
-        Fraction or number of all prunable weights (with `scope="layer"`: of each layer) that is
-        pruned in the end, what was pruned before included; less than that is a ValueError.
-    scope, like, floor, nan
-        As in `masks_from_scores`.
+    All options are those of `masks_from_scores`. What was pruned before is included in `amount`;
+    less than that is a ValueError.
     """
     before = masks_of(model)
     for name in scores:
@@ -68,7 +55,7 @@ def magnitude_unstructured(
     """Prune the weights of smallest magnitude; `torch.nn.utils.prune.L1Unstructured` for a model.
 
     `importance_scores`, by layer name, take the place of the weights; as in torch their absolute
-    value ranks. `options` are those of `prune_by_scores`, and so in the entries below.
+    value ranks. `options` are those of `prune_by_scores`.
 
     Examples
     --------
@@ -86,31 +73,8 @@ def magnitude_unstructured(
 def random_unstructured(
     model: nn.Module, amount: float | int | None = None, *, seed: int, **options: object
 ) -> nn.Module:
-    """Prune weights drawn at random; with `scope="like"`, at the counts of other masks."""
+    """Prune random weights; with `scope="like"` at the counts of other masks, their control."""
     return prune_by_scores(model, random_scores(model, seed=seed), amount, **options)
-
-
-def inverse_unstructured(
-    model: nn.Module,
-    amount: float | int | None = None,
-    *,
-    importance_scores: Mapping[str, torch.Tensor] | None = None,
-    **options: object,
-) -> nn.Module:
-    """Prune the weights with the highest `importance_scores` first (default: magnitude)."""
-    scores = magnitude_scores(model) if importance_scores is None else importance_scores
-    return prune_by_scores(model, inverse_scores(scores), amount, **options)
-
-
-def obd_unstructured(
-    model: nn.Module,
-    amount: float | int | None = None,
-    *,
-    movement: torch.Tensor | Mapping[str, torch.Tensor] | Trajectory,
-    **options: object,
-) -> nn.Module:
-    """Prune the weights with the smallest theta^2 times `movement`: see `obd_scores`."""
-    return prune_by_scores(model, obd_scores(model, movement), amount, **options)
 
 
 def magnitude_scores(model: nn.Module) -> Scores:
@@ -154,24 +118,21 @@ def obd_scores(
 ) -> Scores:
     r"""theta^2 times movement: Optimal Brain Damage with the movement in place of the curvature.
 
-    Optimal Brain Damage prunes the weights with the smallest :math:`h_{kk} \theta_k^2 / 2`, the
-    loss that setting weight k to zero costs at a minimum if the Hessian is diagonal. Here
-    :math:`m_k = \sum_t (\theta_k^{t+1} - \theta_k^t)^2` stands for :math:`h_{kk}`: with plain SGD
-    it is :math:`\eta^2 \sum_t g_{kt}^2`, and near a minimum of a log-likelihood loss the mean
-    square of the gradient (the Fisher information) is close to the curvature.
-
-    It is a proxy. Far from a minimum the mean gradient dominates its square, and the empirical
-    Fisher and the Hessian differ (Kunstner et al. 2019). With momentum, weight decay or Adam a step
-    is not a gradient; layers trained at different rates are not comparable.
+    Optimal Brain Damage (LeCun, Denker and Solla, NIPS 1990) prunes the weights with the smallest
+    :math:`h_{kk} \theta_k^2 / 2`, the loss that setting weight k to zero costs at a minimum if the
+    Hessian is diagonal. Here :math:`m_k = \sum_t (\theta_k^{t+1} - \theta_k^t)^2` stands for
+    :math:`h_{kk}`: with plain SGD it is :math:`\eta^2 \sum_t g_{kt}^2`, and near a minimum of a
+    log-likelihood loss the mean square of the gradient (the Fisher information) is close to the
+    curvature. Far from a minimum it is not (Kunstner, Balles and Hennig, NeurIPS 2019); with
+    momentum, weight decay or Adam a step is not a gradient.
 
     Parameters
     ----------
     model : nn.Module
         The network after training: its weights are theta.
     movement : tensor (P,), mapping of str to tensor, or Trajectory
-        Sums of squared updates: flat in the order of `ParameterLayout.of(model)`, by name, or a
-        recording of at least all prunable weights. The scores are on its device. One that does not
-        fit the model, or is negative somewhere, is a ValueError.
+        m: flat in the order of `ParameterLayout.of(model)`, by name, or a recording of at least all
+        prunable weights. The scores are on its device.
 
     Examples
     --------

@@ -44,7 +44,8 @@ def masks_from_scores(
     Parameters
     ----------
     scores : mapping of str to tensor
-        One real tensor per layer; higher = kept. Infinite scores have a rank.
+        One real tensor per layer; higher = kept. Infinite scores have a rank. The masks are on
+        their device.
     amount : float or int
         How much is pruned in the end, `within` included. A float in [0, 1] is a fraction: of n
         weights `round(amount * n)` are pruned (half to even, as in `torch.nn.utils.prune`). An int
@@ -56,25 +57,14 @@ def masks_from_scores(
         The masks whose counts `scope="like"` takes over.
     floor : int or float
         The least number (int) or fraction (float) of weights that every layer keeps; a smaller
-        layer keeps all. With `scope="global"` other layers give what the floor protects, and an
-        amount that is too large for it is a ValueError that names the largest possible. With
-        `scope="layer"` a layer at its floor loses less than `amount`.
+        layer keeps all. With `scope="global"` other layers give what the floor protects, with
+        `scope="layer"` a layer at its floor loses less than `amount`. If a layer loses its last
+        weight, but not all do, a LayerCollapseWarning says so.
     nan : {"error", "keep", "prune"}
         What a NaN score (one that could not be estimated) means: an error, a rank beside plus
         infinity, or a rank beside minus infinity.
     within : Masks, optional
         Masks of an earlier round: what they prune stays pruned, whatever its score, NaN included.
-        An `amount` below theirs is a ValueError.
-
-    Returns
-    -------
-    Masks
-        On the device of the scores.
-
-    Warns
-    -----
-    LayerCollapseWarning
-        If some layers, but not all, lose their last weight. `scope="like"` does not warn.
 
     Examples
     --------
@@ -107,7 +97,7 @@ def masks_from_scores(
     left = [int(kept[span].sum()) for span in spans]
     floors = [min(f, n) for f, n in zip(floor_counts(floor, layout.sizes), left, strict=True)]
 
-    counts = _prune_counts(amount, layout, left, floors, scope=scope, like=like)
+    counts = _prune_counts(amount, layout, left, floors, scope, like)
     candidates = kept.clone()  # (P,)
     if scope == "global":
         for span, f, n in zip(spans, floors, left, strict=True):
@@ -149,13 +139,7 @@ def uniform_scores(layout: ParameterLayout, *, seed: int) -> dict[str, torch.Ten
 
 
 def floor_counts(floor: float | int, sizes: Sequence[int]) -> list[int]:
-    """The least number of weights that layers of `sizes` keep; a fraction is rounded up.
-
-    Examples
-    --------
-    >>> floor_counts(5, [3, 100]), floor_counts(0.1, [3, 30])
-    ([3, 5], [1, 3])
-    """
+    """The least number of weights that layers of `sizes` keep; a fraction is rounded up."""
     if isinstance(floor, numbers.Integral):
         least = check_int("floor", floor, minimum=0)
         return [min(least, n) for n in sizes]
@@ -169,15 +153,13 @@ def _prune_counts(
     layout: ParameterLayout,
     left: list[int],
     floors: list[int],
-    *,
     scope: str,
     like: Masks | None,
 ) -> list[int]:
     """How many of the weights that are `left` in each layer go; for "global" one number for all."""
-    layers = list(zip(layout.names, layout.sizes, left, strict=True))
     if scope == "layer":
-        counts = [_count(amount, n, k, f" of layer {name!r}") for name, n, k in layers]
-        return [min(count, k - f) for count, k, f in zip(counts, left, floors, strict=True)]
+        layers = zip(layout.names, layout.sizes, left, floors, strict=True)
+        return [min(_count(amount, n, k, f" of layer {x!r}"), k - f) for x, n, k, f in layers]
     if scope == "global":
         k, most = _count(amount, layout.size, sum(left)), layout.size - sum(floors)
         if k > sum(left) - sum(floors):
@@ -191,7 +173,7 @@ def _prune_counts(
         raise ValueError("floor must be 0 with scope='like': the counts are those of like.")
     wanted = like.flat(layout)  # (P,)
     counts = []
-    for name, _, k in layers:
+    for name, k in zip(layout.names, left, strict=True):
         kept = int(wanted[layout.span(name)].sum())
         if kept > k:
             raise ValueError(

@@ -1,13 +1,8 @@
 """Structured pruning: whole filters and neurons, taken out so that the network is smaller.
 
-An unstructured mask leaves a network as large and as slow as it was. If the coefficients of the
-causal model are tied, gamma_i = gamma_j for all weights of one filter (section 5 of the causal
-pruning paper, arXiv:2412.03035, "weight-sharing"), a filter has one feature, the sum of the squared
-movements of its weights,
-
-    dL_t = sum_g gamma_g sum_{k in g} (d theta_kt)^2,
-
-and the released rule reads: keep filter g if |sum_{k in g} sum_t w_t dL_t (d theta_kt)^2| is above
+If all weights of one filter g share one coefficient of the causal model ("weight-sharing", section
+5 of the causal pruning paper, arXiv:2412.03035), dL_t = sum_g gamma_g sum_{k in g} (d theta_kt)^2,
+and the released rule reads: keep g if |sum_{k in g} sum_t w_t dL_t (d theta_kt)^2| is above
 alpha sum_t w_t. So the sums of `CausalScores` are added up over the filter before their sign is
 dropped. A filter that goes is removed with everything that belongs to it, which torch-pruning finds
 (Fang et al., "DepGraph: Towards any structural pruning", CVPR 2023).
@@ -21,14 +16,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.utils import prune
 
 from causalprune_lib._validation import check_choice, check_shape
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.parameters import PRUNABLE_MODULES, ParameterLayout
 from causalprune_lib.nets.training import Pair, Training, in_mode, try_forward
 from causalprune_lib.pruning.causal import RECORD, record_scores
-from causalprune_lib.pruning.masks import Masks, clone_model, remove_masks
+from causalprune_lib.pruning.masks import Masks, unmasked_copy
 from causalprune_lib.pruning.select import masks_from_scores
 
 
@@ -60,20 +54,21 @@ def causal_structured(
         Any network that torch-pruning can trace.
     amount : float or int, optional
         Fraction or number of filters to remove, of each layer or (`scope="global"`) of all. Left
-        out with `scope="like"` and with `alpha`.
+        out with `scope="like"` and with `alpha`. The last filter of a layer cannot go.
     example : tensor (B, ...)
         A batch that shows how data walk through the network.
-    data : Dataset or (x, y)
-        A copy of the model is trained on it and recorded. Not needed with `importance_scores`.
+    scope : {"layer", "global", "like"}
+        One ranking per layer, one over all layers, or as many filters per layer as the masks `like`
+        keep. Layers whose outputs are added count as one.
+    floor : int or float
+        The least number or fraction of filters that every layer keeps.
+    ignore : sequence of str
+        Layers that keep all their filters. The layer that gives the output always does.
     importance_scores : dict of str to tensor, optional
         Scores of single weights, higher = kept, added up over each filter: magnitude, movement or
-        random ones for a control.
-    alpha : float, optional
-        The L1 coefficient of the tied rule, instead of an amount.
-    scope, like, floor, ignore
-        As in `filter_masks`. A layer that would lose its last filter is a ValueError.
-    training, change, seed
-        Of the recorded training; see `record_scores`.
+        random ones for a control. Nothing is recorded then.
+    data, alpha, training, change, seed
+        As in `causal_unstructured`; the rule with `alpha` is the tied one.
 
     Examples
     --------
@@ -86,19 +81,18 @@ def causal_structured(
     >>> small.fc1, small.fc2.in_features
     (Linear(in_features=4, out_features=4, bias=True), 4)
     """
-    chosen = {"example": example, "scope": scope, "like": like, "floor": floor, "ignore": ignore}
-    if importance_scores is not None:
-        if alpha is not None or data is not None:
-            given = "alpha" if data is None else "data"
-            raise TypeError(f"With importance_scores nothing is recorded; got {given}.")
-        masks = filter_masks(model, importance_scores, amount, **chosen)
-        return remove_filters(model, masks, example=example)
-    if data is None:
-        raise ValueError("data must be given, or importance_scores; got neither.")
-    recorded = record_scores(model, data, training, change=change, seed=seed)
-    threshold = None if alpha is None else alpha * recorded.total_step
-    masks = filter_masks(model, recorded.sums, amount, signed=True, threshold=threshold, **chosen)
-    return remove_filters(model, masks, example=example)
+    options = {"example": example, "scope": scope, "like": like, "floor": floor, "ignore": ignore}
+    scores = importance_scores
+    if scores is None:
+        if data is None:
+            raise ValueError("data must be given, or importance_scores; got neither.")
+        recorded = record_scores(model, data, training, change=change, seed=seed)
+        threshold = None if alpha is None else alpha * recorded.total_step
+        scores, options = recorded.sums, options | {"signed": True, "threshold": threshold}
+    elif alpha is not None or data is not None:
+        given = "alpha" if data is None else "data"
+        raise TypeError(f"With importance_scores nothing is recorded; got {given}.")
+    return remove_filters(model, filter_masks(model, scores, amount, **options), example=example)
 
 
 def filter_masks(
@@ -114,33 +108,16 @@ def filter_masks(
     signed: bool = False,
     threshold: float | None = None,
 ) -> Masks:
-    """Which numbers of a network go if the filters of lowest score go.
+    """Which numbers of a network go if the filters of lowest score go; see `causal_structured`.
 
-    Parameters
-    ----------
-    model, amount, example
-        As in `causal_structured`.
-    scores : mapping of str to tensor
-        For each prunable weight a tensor of its shape, or (R,), one score per filter.
-    scope : {"layer", "global", "like"}
-        One ranking per layer, one over all layers, or as many filters per layer as `like` keeps.
-        Layers whose outputs are added count as one.
-    floor : int or float
-        The least number or fraction of filters that every layer keeps.
-    ignore : sequence of str
-        Layers that keep all their filters. The layer that gives the output always does.
-    signed : bool
-        Rank by the absolute value of a filter's sum, for the sums of `CausalScores`.
-    threshold : float, optional
-        Keep the filters above it, instead of an amount.
+    `scores` hold for each prunable weight a tensor of its shape, or (R,), one score per filter. A
+    filter is ranked by its sum, if `signed` (for the sums of `CausalScores`) by its absolute value.
+    Instead of an amount, a `threshold` keeps the filters above it.
 
-    Returns
-    -------
-    Masks
-        Of every parameter: a filter's weights and bias, its place in a normalisation, and the
-        columns of the layers that read it. So `n_kept` is the number of parameters of the smaller
-        network, which computes what the masked one does, but for layer and group norms, which mix
-        filters.
+    The masks are of every parameter: a filter's weights and bias, its place in a normalisation, and
+    the columns of the layers that read it. So `n_kept` is the number of parameters of the smaller
+    network, which computes what the masked one does, but for layer and group norms, which mix
+    filters.
     """
     pruner = FilterPruner(model, example, ignore=ignore)
     layout = ParameterLayout.of(model)
@@ -154,7 +131,6 @@ def filter_masks(
     ranked = {group.name: group.sums(scores) for group in pruner.groups}
     if signed:
         ranked = {name: value.abs() for name, value in ranked.items()}
-
     if threshold is None:
         counts = None if like is None else Masks({g.name: g.kept(like) for g in pruner.groups})
         keep = masks_from_scores(ranked, amount, scope=scope, like=counts, floor=floor)
@@ -213,6 +189,7 @@ class FilterGroup:
     """Filters (or neurons) 0..size-1 that can be taken out one by one."""
 
     name: str  # the weight of the first member
+    root: nn.Module  # the layer that torch-pruning begins at
     size: int
     members: tuple[Member, ...]  # the layers that produce them; several where outputs are added
 
@@ -239,16 +216,12 @@ class FilterPruner:
     def __init__(
         self, model: nn.Module, example: torch.Tensor, *, ignore: Sequence[str] = ()
     ) -> None:
-        self._copy, self._example = clone_model(model), example
-        if prune.is_pruned(self._copy):
-            remove_masks(self._copy)
+        self._copy, self._example = unmasked_copy(model), example
         layers = dict(self._copy.named_modules())
         self._ignored = {layers[check_choice("layer in ignore", n, layers)] for n in ignore}
         named = list(self._copy.named_parameters(remove_duplicate=False))
         if len({id(parameter) for _, parameter in named}) < len(named):
-            raise ValueError(
-                "model must not share parameters between layers; filters cannot be cut."
-            )
+            raise ValueError("model must not share parameters between layers: none can be cut.")
         self._shape = tuple(self._output().shape)
         self._weights = {
             module: f"{name}.weight" if name else "weight"
@@ -256,7 +229,6 @@ class FilterPruner:
             if isinstance(module, PRUNABLE_MODULES)
         }
         self._graph = self._trace()
-        self._roots: dict[str, nn.Module] = {}  # by group: the layer that torch-pruning begins at
         self.groups = self._find_groups()
 
     def prune(self, keep: Mapping[str, torch.Tensor]) -> tuple[nn.Module, dict[str, torch.Tensor]]:
@@ -271,11 +243,11 @@ class FilterPruner:
         for tensor in self._tensors().values():
             place = torch.arange(tensor.numel(), dtype=torch.float64, device=tensor.device)
             tensor.data = place.reshape(tensor.shape)
-        for name, kept in keep.items():
-            root, removed = self._roots[name], (~kept).nonzero().flatten().tolist()
-            cut = self._graph.get_pruner_of_module(root).prune_out_channels
+        for group in self.groups:
+            cut = self._graph.get_pruner_of_module(group.root).prune_out_channels
+            removed = (~keep[group.name]).nonzero().flatten().tolist()
             if removed:
-                self._graph.get_pruning_group(root, cut, removed).prune()
+                self._graph.get_pruning_group(group.root, cut, removed).prune()
         survivors = {}
         for name, tensor in self._tensors().items():
             place = tensor.data.long()
@@ -316,9 +288,8 @@ class FilterPruner:
                 warnings.catch_warnings(),
             ):
                 warnings.simplefilter("ignore")
-                return torch_pruning.DependencyGraph().build_dependency(
-                    self._copy, example_inputs=self._example, verbose=False
-                )
+                options = {"example_inputs": self._example, "verbose": False}
+                return torch_pruning.DependencyGraph().build_dependency(self._copy, **options)
         finally:
             for parameter in frozen:
                 parameter.requires_grad_(False)
@@ -347,8 +318,8 @@ class FilterPruner:
                 for item in produced
             ]
             members.sort(key=lambda member: order.index(member.weight))
-            groups.append(FilterGroup(members[0].weight, len(found[0].idxs), tuple(members)))
-            self._roots[members[0].weight] = found[0].dep.target.module
+            root, size = found[0].dep.target.module, len(found[0].idxs)
+            groups.append(FilterGroup(members[0].weight, root, size, tuple(members)))
         if not groups:
             raise ValueError(
                 "model must have a layer whose filters can go: not the output's, not an ignored "
@@ -358,15 +329,12 @@ class FilterPruner:
 
     def _reaches_output(self, module: nn.Module) -> bool:
         """Whether a filter of `module` shows in the output without a layer of weights between."""
-        waiting, seen = list(self._graph.module2node[module].outputs), set()
-        if not waiting:
-            return True
+        waiting, seen = [self._graph.module2node[module]], set()
         while waiting:
             node = waiting.pop()
-            if id(node) in seen or node.module in self._weights:
-                continue
-            seen.add(id(node))
             if not node.outputs:
                 return True
-            waiting.extend(node.outputs)
+            ahead = {id(n): n for n in node.outputs if n.module not in self._weights}
+            waiting += [n for key, n in ahead.items() if key not in seen]
+            seen |= ahead.keys()
         return False

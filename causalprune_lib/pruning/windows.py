@@ -51,13 +51,11 @@ class Windows:
 def cut_windows(n_iterates: int, *, window: int, overlap: float = 0.1) -> Windows:
     """Windows of `window` iterates, each beginning `window * (1 - overlap)` after the last one.
 
-    With an overlap of 0.1, window i covers the iterates from 0.9 w i up to, not including,
-    0.9 w (i + 1) + 0.1 w. Iterate 0 is the initial weights.
-
     Parameters
     ----------
     n_iterates : int
-        T + 1, the length of the recording. Only whole windows are cut: W = 0 if it is too short.
+        T + 1, the length of the recording; iterate 0 is the initial weights. Only whole windows are
+        cut: W = 0 if it is too short.
     window : int
         Iterates per window, at least 2.
     overlap : float
@@ -100,14 +98,14 @@ def windowed_exponents(
     Parameters
     ----------
     weights : Trajectory, tensor or array (T+1, P)
-        The initial weights and those after every step; anything else is an error. Computed in
-        float64, on a tensor's device. For the paper's section 3.4: the `difference` of
-        `twin_trajectories`, with `gate=False` and `decimals=None`.
+        The initial weights and those after every step. Computed in float64, on a tensor's device.
+        For the paper's section 3.4: the `difference` of `twin_trajectories`, with `gate=False` and
+        `decimals=None`.
     window, overlap
         As in `cut_windows`.
     gate : bool
-        True: windows that `released_gate` marks get the exponent 0. False: none do, and a constant
-        window has the exponent NaN.
+        True: windows that hardly vary or whose mean changes abruptly get the exponent 0. False:
+        none do, and a constant window has the exponent NaN.
     decimals : int or None
         Decimals that the weights, after the gate, and the exponents are rounded to, if any.
     horizon : int
@@ -140,9 +138,7 @@ def windowed_exponents(
             series = torch.from_numpy(np.array(series))
         series = series.T.double().contiguous()  # (p, t), time along the last axis
         cut = series.unfold(1, windows.size, windows.stride)  # (p, w, window), a view
-        still = torch.zeros(cut.shape[:2], dtype=torch.bool, device=cut.device)  # (p, w)
-        if gate:
-            still = released_gate(cut)
+        still = released_gate(cut) if gate else torch.zeros_like(cut[..., 0]).bool()  # (p, w)
         if decimals is not None:
             cut = series.round(decimals=decimals).unfold(1, windows.size, windows.stride)
         if gate and cut.shape[1] == 1:  # many weights: skip those gated anyway
@@ -163,26 +159,13 @@ def first_step_estimator(*, horizon: int = 3) -> Estimator:
     The released reading interpolates the curve between points that all lie from step 0 to step 1.
     NaN where TISEAN would have no output, or would never return.
     """
-    check_int("horizon", horizon)
-    options = {"dim": 2, "lag": 1, "theiler": 0, "horizon": horizon}
-
-    def estimate(windows: torch.Tensor) -> torch.Tensor:
-        found = largest_lyapunov(windows, **options, fit="first_step", convention="tisean")
-        return found.exponent
-
-    return estimate
+    options = {"dim": 2, "lag": 1, "theiler": 0, "horizon": check_int("horizon", horizon)}
+    options |= {"fit": "first_step", "convention": "tisean"}
+    return lambda windows: largest_lyapunov(windows, **options).exponent
 
 
 def released_gate(x: torch.Tensor) -> torch.Tensor:
-    """Which windows (..., n) get the exponent 0 without an estimate, as released, (...,) of bool.
-
-    Examples
-    --------
-    >>> still, jump = torch.full((40,), 0.3).double(), torch.arange(40).double().div(20).floor()
-    >>> wave = torch.arange(40).double().sin() / 10
-    >>> released_gate(torch.stack([still, jump, wave]))
-    tensor([ True,  True, False])
-    """
+    """Which windows (..., n) get the exponent 0 without an estimate, as released; (...,)."""
     return ((x.amax(-1) - x.amin(-1)) < MIN_RANGE) | mean_changes(x)
 
 
@@ -191,12 +174,6 @@ def mean_changes(x: torch.Tensor) -> torch.Tensor:
 
     With C the sum of squared deviations from the mean of a segment, the best segmentation
     minimises sum C + PENALTY * (number of change points), exactly.
-
-    Examples
-    --------
-    >>> step = torch.tensor([0.0, 0.0, 0.0, 1.3, 1.3, 1.3]).double()
-    >>> mean_changes(torch.stack([step, step / 2]))  # a step of h brings 1.5 h^2
-    tensor([ True, False])
     """
     n, found = x.shape[-1], []
     # One change point after s values brings s (n - s) / n times the squared distance of the means.

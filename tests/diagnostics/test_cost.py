@@ -15,7 +15,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from causalprune_lib.diagnostics.cost import (
     CSRLinear,
     compare_latency,
-    latency,
     model_cost,
     sparse_linear_copy,
 )
@@ -211,11 +210,12 @@ class Sleeper(nn.Module):
         return x
 
 
-def test_latency_measures_seconds_without_gradients_in_evaluation_mode():
+def test_latency_is_seconds_without_gradients_in_evaluation_mode():
     calls = []
-    measured = latency(Sleeper(0.01, calls), torch.zeros(1), repeats=5, warmup=2)
-    assert 0.01 <= measured.q25 <= measured.median <= measured.q75
-    assert measured.repeats == 5
+    model = {"a": Sleeper(0.01, calls)}
+    (row,) = compare_latency(model, torch.zeros(1), repeats=5, warmup=2).to_dict("records")
+    assert 0.01 <= row["q25"] <= row["median"] <= row["q75"]
+    assert (row["repeats"], len(calls)) == (5, 8)  # one pass more tries the example
     assert set(calls) == {(0.01, False, False)}
 
 
@@ -238,11 +238,10 @@ def test_models_take_turns_and_the_ratio_is_to_the_first():
     "measure",
     [
         model_cost,
-        lambda model, example: latency(model, example, repeats=2, warmup=1),
         lambda model, example: compare_latency({"a": model, "b": model}, example, repeats=2),
         lambda model, example: sparse_linear_copy(model),
     ],
-    ids=["cost", "latency", "compare", "copy"],
+    ids=["cost", "compare", "copy"],
 )
 @pytest.mark.parametrize("good", [True, False])
 def test_the_model_is_left_as_it_was_even_after_an_error(measure, good, state_of):
@@ -260,14 +259,14 @@ def test_the_model_is_left_as_it_was_even_after_an_error(measure, good, state_of
 
 
 def test_bad_options_of_the_clock_are_named():
-    model, x = MLP([4, 2]), torch.zeros(1, 4)
+    models, x = {"a": MLP([4, 2])}, torch.zeros(1, 4)
     with pytest.raises(ValueError, match="repeats must be >= 1; got 0"):
-        latency(model, x, repeats=0)
+        compare_latency(models, x, repeats=0)
     with pytest.raises(ValueError, match="warmup must be >= 0; got -1"):
-        latency(model, x, warmup=-1)
+        compare_latency(models, x, warmup=-1)
     with pytest.raises(ValueError, match="at least one model"):
         compare_latency({}, x)
     with pytest.raises(ValueError, match="example must fit the model"):
-        latency(model, torch.zeros(1, 3))
+        compare_latency(models, torch.zeros(1, 3))
     with pytest.raises(TypeError, match=r"example must be a torch\.Tensor; got list"):
-        latency(model, [0.0] * 4)
+        compare_latency(models, [0.0] * 4)

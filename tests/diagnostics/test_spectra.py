@@ -113,9 +113,9 @@ def test_without_a_tail_there_is_nan(values, rule):
     fit = power_law_fit(np.array(values, dtype=float), rule=rule)
     assert math.isnan(fit.alpha)
     assert (fit.in_fit, fit.n) == (0, len(values))
-    interval = alpha_interval(np.array(values[:7], dtype=float), resamples=3)
-    assert math.isnan(interval.alpha)
-    assert math.isnan(interval.low)
+    low, high = alpha_interval(np.array(values[:7], dtype=float), resamples=3)
+    assert math.isnan(low)
+    assert math.isnan(high)
 
 
 def test_values_that_no_power_law_has_are_refused():
@@ -131,8 +131,8 @@ def test_the_interval_for_50_values_holds_the_exponent_about_as_often_as_it_says
     rng = np.random.default_rng(4)
     hits = 0
     for seed in range(30):
-        interval = alpha_interval(rng.pareto(1.5, 50) + 1, resamples=40, seed=seed)
-        hits += interval.low < 2.5 < interval.high
+        low, high = alpha_interval(rng.pareto(1.5, 50) + 1, resamples=40, seed=seed)
+        hits += low < 2.5 < high
     assert hits > 22  # 0.95 is promised, 0.97 was measured; below 23 has a chance of 1e-5
 
 
@@ -215,7 +215,6 @@ def test_a_layer_without_a_fit_says_why():
     assert (failed["warning"] == "").all()  # WeightWatcher says "over-trained" of its -1
     assert frame.loc["3", "stable_rank"] == pytest.approx(1)
     assert math.isnan(frame.loc["2.fc2", "stable_rank"])
-    assert layer_spectra(model, min_eigenvalues=10)["reason"][2].startswith("9 eigenvalues")
 
 
 def test_intervals_are_columns_when_asked_for():
@@ -237,10 +236,8 @@ def test_a_mean_is_what_weightwatcher_calls_a_trap():
     assert frame.columns.difference(layer_spectra(model).columns).tolist() == ["num_traps"]
 
 
-def test_bad_layers_and_limits_are_named():
+def test_a_weight_that_is_not_finite_is_named():
     model = mlp(12, 10)
-    with pytest.raises(ValueError, match="min_eigenvalues must be >= 8"):
-        layer_spectra(model, min_eigenvalues=6)
     model.fc1.weight.data[0, 1] = float("nan")
     with pytest.raises(ValueError, match=r"weight 'fc1\.weight' must be finite"):
         layer_spectra(model)

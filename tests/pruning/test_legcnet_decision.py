@@ -17,6 +17,14 @@ def layout_of(n):
     return ParameterLayout(("fc",), (torch.Size([n]),))
 
 
+def fitted(exponents, error, **options):
+    """LEGCNet on a recording whose windows, two steps long, begin with their exponents."""
+    read = {"window": 2, "overlap": 0.5, "gate": False, "estimator": lambda pair: pair[..., 0]}
+    weights = torch.cat([exponents, exponents[-1:]])
+    layout = layout_of(exponents.shape[1])
+    return LEGCNet(**read, **options).fit_trajectory(weights, error=error, layout=layout)
+
+
 def noise(n_windows, n_weights, seed=0):
     generator = torch.Generator().manual_seed(seed)
     error = torch.rand(n_windows, generator=generator, dtype=torch.float64)
@@ -137,7 +145,7 @@ def test_too_few_windows_give_an_empty_decision_and_a_ranking_by_the_lags_that_f
 def test_with_fewer_than_five_windows_there_is_no_ranking_either():
     decision = legcnet_decision(*noise(4, 8), max_lag=14)
     assert decision.scores.isnan().all()
-    legcnet = LEGCNet().fit_exponents(*noise(4, 8), layout=layout_of(8))
+    legcnet = fitted(*noise(4, 8))
     with pytest.raises(UnscoredError, match="8 weights that have no score"):
         legcnet.masks_at(1)
 
@@ -157,7 +165,7 @@ def test_an_error_that_never_changes_tests_nothing():
 def test_a_ranking_prunes_no_weight_without_a_score():
     exponents, error = noise(60, 5)
     exponents[:, [1, 3]] = torch.nan
-    legcnet = LEGCNet(max_lag=4).fit_exponents(exponents, error, layout=layout_of(5))
+    legcnet = fitted(exponents, error, max_lag=4)
     assert legcnet.masks_at(3).flat().tolist() == [False, True, False, True, False]
     with pytest.raises(UnscoredError, match="must leave the 2 weights that have no score; got 4"):
         legcnet.masks_at(4)

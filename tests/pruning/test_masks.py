@@ -317,12 +317,11 @@ def test_the_pair_of_figure_1b_that_the_paper_discusses():
     causal[:971] = 0
     magnitude[27:998] = 0
     a, b = Masks({"w": causal != 0}), Masks({"w": magnitude != 0})
-    table = overlap_table(a, b, names=("causal", "magnitude"))
+    table = overlap_table(a, b)
     assert table.loc["pruned", "pruned"] == pytest.approx(94.4)
     assert table.loc["pruned", "kept"] == pytest.approx(2.7)  # (0, 1): causal but not magnitude
     assert table.loc["kept", "pruned"] == pytest.approx(2.7)
     assert table.loc["kept", "kept"] == pytest.approx(0.2)
-    assert (table.index.name, table.columns.name) == ("causal", "magnitude")
     assert jaccard(a, b) == pytest.approx(2 / (29 + 29 - 2))
     everything = Masks({"w": torch.ones(1000) != 0})  # the first mask gives the rows
     assert np.allclose(overlap_table(a, everything), [[0, 97.1], [0, 2.9]])

@@ -13,10 +13,9 @@ from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.masks import Masks, masks_of
 from causalprune_lib.pruning.scores import (
     inverse_scores,
-    inverse_unstructured,
+    magnitude_scores,
     magnitude_unstructured,
     obd_scores,
-    obd_unstructured,
     prune_by_scores,
     random_scores,
     random_unstructured,
@@ -107,18 +106,13 @@ def test_random_masks_ignore_the_seed_that_made_the_weights():
 
 
 def test_inverse_prunes_the_largest_and_splits_the_weights_with_magnitude(convnet):
-    low = masks_of(magnitude_unstructured(convnet(), 0.5)).flat()
-    high = masks_of(inverse_unstructured(convnet(), 0.5)).flat()
-    assert torch.equal(low, ~high)  # no ties, an even number of weights
+    model = convnet()
+    high = prune_by_scores(model, inverse_scores(magnitude_scores(model)), 0.5)
+    low = masks_of(magnitude_unstructured(convnet(), 0.5))
+    assert torch.equal(low.flat(), ~masks_of(high).flat())  # no ties, an even number of weights
     scores = {"a": torch.tensor([3, -2]), "b": torch.tensor([True, False])}
     assert inverse_scores(scores)["a"].tolist() == [-3, 2]
     assert inverse_scores(scores)["b"].tolist() == [-1, 0]
-
-
-def test_inverse_takes_importance_scores_with_their_sign():
-    model = nn.Linear(2, 1)
-    scores = {"weight": torch.tensor([[-5.0, 1.0]])}
-    assert inverse_unstructured(model, 1, importance_scores=scores).weight_mask.tolist() == [[1, 0]]
 
 
 def test_obd_is_theta_squared_times_movement_in_every_form_it_may_come(convnet):
@@ -128,9 +122,6 @@ def test_obd_is_theta_squared_times_movement_in_every_form_it_may_come(convnet):
     expected = layout.flatten(model).square() * movement
     for form in (movement, movement.numpy(), layout.unflatten(movement)):
         assert torch.equal(layout.flatten(obd_scores(model, form)), expected)
-    by_entry = masks_of(obd_unstructured(convnet(), 0.7, movement=movement, floor=3))
-    by_hand = prune_by_scores(model, layout.unflatten(expected), 0.7, floor=3)
-    assert by_entry == masks_of(by_hand)
 
 
 @pytest.mark.parametrize("which", ["prunable", "all"])
