@@ -6,10 +6,6 @@ network is judged (`diagnostics`), and the judgement becomes a row in a table (`
 
 The public names stand in `__init__.pyi`. Each is imported from its file when it is first used, so
 that `import causalprune_lib` costs next to nothing.
-
->>> import causalprune_lib as cp
->>> cp.build_model("mlp", dataset="digits").__class__.__name__
-'MLP'
 """
 
 import difflib

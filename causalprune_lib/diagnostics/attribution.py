@@ -127,14 +127,11 @@ def coalitions(n: int) -> np.ndarray:
 
 
 def shapley_of_worths(worths: np.ndarray) -> np.ndarray:
-    r"""Shapley values (n, ...) from the worths (2^n, ...) of all `coalitions`, in that order.
+    """Shapley values (n, ...) from the worths v (2^n, ...) of all `coalitions`, in that order.
 
-    .. math:: \phi_i = \sum_{S \not\ni i} \frac{|S|!\,(n - |S| - 1)!}{n!}
-              \left[ v(S \cup \{i\}) - v(S) \right]
+    Player i has the sum over all S without i of |S|! (n - |S| - 1)! / n! (v(S and i) - v(S)).
 
-    Two players, who alone are worth 10 and 20, together 50:
-
-    >>> shapley_of_worths(np.array([0.0, 10.0, 20.0, 50.0])).tolist()
+    >>> shapley_of_worths(np.array([0.0, 10.0, 20.0, 50.0])).tolist()  # 10 and 20 alone
     [20.0, 30.0]
     """
     n = len(worths).bit_length() - 1

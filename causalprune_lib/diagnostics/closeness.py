@@ -1,11 +1,10 @@
 """How close is the pruned network to the dense one, as a function of the input?
 
 Theorem 3.1 of the LEGCNet paper (arXiv:2308.09955) says that a wide enough dense network and its
-pruned version differ by at most epsilon over the unit ball, with probability 1 - delta. It has no
-proof there. It is taken from Qian and Klabjan (ICML 2021, arXiv:2105.10065), who study random and
-magnitude pruning of networks with independent random weights; a mask read from a training run is
-neither (chapter "How close is close?"). Two things are left to do: bound the distance of two given
-networks by their weights (`removal_bound`), and measure it (`sup_distance`).
+pruned version differ by at most epsilon over the unit ball, with probability 1 - delta. It is taken
+from Qian and Klabjan (ICML 2021, arXiv:2105.10065), who study random and magnitude pruning of
+networks with independent random weights; a mask read from a training run is neither. Two things are
+left to do: bound the distance of two given networks by their weights, and measure it.
 """
 
 from __future__ import annotations
@@ -193,16 +192,10 @@ def removal_bound(model: nn.Module, other: nn.Module, *, radius: float) -> Remov
         raise ValueError(f"other must have the layers of model, {ours}; got {theirs}.")
     rows, size = [], float(radius)
     for (name, weight, bias, kind), (_, weight2, bias2, _) in zip(layers, others, strict=True):
-        rows.append(
-            {
-                "layer": name,
-                "changed": int((weight != weight2).sum()),
-                "weight_change": _norm(weight - weight2),
-                "bias_change": float((bias - bias2).norm()),
-                "input_norm": size,
-                "gain": LIPSCHITZ[kind],
-            }
-        )
+        row = {"layer": name, "changed": int((weight != weight2).sum())}
+        row["weight_change"] = _norm(weight - weight2)
+        row["bias_change"] = float((bias - bias2).norm())
+        rows.append(row | {"input_norm": size, "gain": LIPSCHITZ[kind]})
         if kind in (nn.Sigmoid, nn.Tanh):
             size = math.sqrt(len(weight))
         elif kind is nn.Softmax:

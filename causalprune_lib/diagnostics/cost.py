@@ -44,22 +44,17 @@ class Cost:
 
 
 def model_cost(model: nn.Module, example: torch.Tensor) -> Cost:
-    r"""Count what the linear and convolution layers of `model` cost for one example.
+    """Count what the linear and convolution layers of `model` cost for one example.
 
-    Every weight is used once at each output position, so
-
-    .. math:: \text{multiply-adds} = \text{weights} \cdot \text{positions},
-
-    and with the non-zero weights alone the sparse count. A linear layer has one position per
-    vector, a convolution one per pixel of its output (for a transposed one: of its input).
-    Products with padding zeros count. Biases, activations, pooling and normalisation do not. One
-    multiply-add is two floating-point operations. A layer that the pass does not call costs 0.
+    Every weight is used once at each output position, so multiply-adds = weights * positions, and
+    with the non-zero weights alone the sparse count. A linear layer has one position per vector, a
+    convolution one per pixel of its output (for a transposed one: of its input). Products with
+    padding zeros count. Biases, activations, pooling and normalisation do not. One multiply-add is
+    two floating-point operations. A layer that the pass does not call costs 0.
 
     As a matrix with R rows (outputs) and Z non-zeros of v bytes (4 for float32), a weight takes
-
-    .. math:: \text{csr bytes} = (v + 4) Z + 4 (R + 1),
-
-    for values, column indices and row pointers: less than dense only below about half the weights.
+    csr bytes = (v + 4) Z + 4 (R + 1), for values, column indices and row pointers: less than dense
+    only below about half the weights.
 
     Parameters
     ----------

@@ -3,9 +3,8 @@
 The causal pruning paper (section 4.2, figure 3) calls a minimum flatter where the top eigenvalues
 of its Hessian are smaller. Here SciPy's Lanczos method finds them: it needs fewer products with the
 Hessian than the power iteration of PyHessian, which the paper used, and says how far off it is.
-
-Eigenvalues are no verdict on their own. They change when a network is written in other units
-(chapter "Flat minima"), and masks leave them in a smaller space: give the trace per weight too.
+Eigenvalues are no verdict on their own: they change when a network is written in other units, and
+masks leave them in a smaller space.
 """
 
 from __future__ import annotations
@@ -72,11 +71,6 @@ def top_eigenvalues(
     max_products : int
         Products for the eigenvalues after which Lanczos gives up, about. Eigenvalues that did not
         converge are NaN, with a RuntimeWarning.
-
-    Raises
-    ------
-    ValueError, FloatingPointError
-        As for `HessianOperator`; also for a loss without second derivatives.
 
     Examples
     --------
@@ -244,10 +238,10 @@ def lanczos(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """At most `steps` Lanczos steps with any symmetric `operator @ v`, from `start` (n,).
 
-    Returns the diagonal (m,) and what stands beside it (m - 1,) of the tridiagonal matrix
-    T = basis H basis^T, in float64, and the orthonormal basis (m, n). m is less than `steps` where
-    the vectors reached span a space that H maps into itself. Every vector is made orthogonal to all
-    before it, twice, so that no eigenvalue appears more than once for rounding.
+    Gives the diagonal (m,) and what stands beside it (m - 1,) of T = basis H basis^T, in float64,
+    and the orthonormal basis (m, n); m < `steps` where it spans a space that H maps into itself.
+    Every vector is made orthogonal to all before it, twice, so that no eigenvalue appears more than
+    once for rounding.
     """
     steps = min(steps, len(start))
     basis = start.new_empty(steps, len(start))

@@ -30,9 +30,8 @@ NOT_TWICE = ("differentiate twice", "derivative for", "not implemented")  # how 
 class HessianOperator:
     """The Hessian of a network's mean loss, in the coordinates of the weights that are left.
 
-    With M the diagonal matrix that keeps those weights, this is M H M without the rows and columns
-    that M makes zero: `hessian @ v` has length n, the number of weights left, and the spectrum has
-    no zeros that pruning put there.
+    `hessian @ v` has length n, the number of weights left, and the spectrum has no zeros that
+    pruning put there.
 
     Autograd sees the smooth pieces of a function and none of its kinks. With ReLU and max-pooling H
     is that of the piece on which the weights lie, which is the Hessian wherever there is one. A

@@ -72,11 +72,6 @@ def loss_surface(
     progress : bool
         Show a bar.
 
-    Raises
-    ------
-    ValueError, FloatingPointError
-        As for `HessianOperator`; also for directions that would move a pruned weight.
-
     Examples
     --------
     >>> model = nn.Linear(2, 1, bias=False)
@@ -110,24 +105,20 @@ def loss_surface(
 
 @torch.no_grad()
 def filter_normalised_directions(model: nn.Module, *, seed: int = 0, n: int = 2) -> torch.Tensor:
-    r"""Random directions (n, P) whose filters have the norms of the network's filters.
+    """Random directions (n, P) whose filters have the norms of the network's filters.
 
-    The j-th filter of layer i of a direction u, drawn from a normal distribution, becomes
-
-    .. math:: u_{i,j} \leftarrow \frac{u_{i,j}}{\|u_{i,j}\|} \|d_{i,j}\|,
-
-    with d the network's weights, in the order of `ParameterLayout.of(model, which="all")`. A filter
-    is what one output unit sees: a row of a linear layer, a kernel over all its inputs of a
-    convolution. A direction is zero at pruned weights before its filters are normalised, and, as Li
-    et al. have it, at biases and all other parameters of one dimension. The draw depends on the
-    seed and the network's shapes alone.
+    Filter j of layer i of a direction u, drawn from a normal distribution, becomes
+    u_ij |d_ij| / |u_ij|, with d the network's weights, in the order of
+    `ParameterLayout.of(model, which="all")`. A filter is what one output unit sees: a row of a
+    linear layer, a kernel over all its inputs of a convolution. A direction is zero at pruned
+    weights before its filters are normalised, and, as Li et al. have it, at biases and all other
+    parameters of one dimension. The draw depends on the seed and the network's shapes alone.
     """
     layout = ParameterLayout.of(model, which="all")
     keep = kept_weights(model, layout)
-    random = own_stream(seed, "directions")  # not the numbers that drew the initial weights
+    random = own_stream(seed, "directions")
     raw = torch.randn(check_int("n", n), layout.size, generator=random)  # (n, P)
-    device, dtype = device_and_dtype(model)
-    raw = raw.to(device, dtype) * keep
+    raw = raw.to(*device_and_dtype(model)) * keep
     weights = layout.unflatten(layout.flatten(layout.parameters(model)) * keep)
     scaled = []
     for name, direction in layout.unflatten(raw).items():  # (n, *shape)

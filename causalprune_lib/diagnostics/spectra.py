@@ -4,9 +4,7 @@ WeightWatcher (Martin, Peng and Mahoney, Nature Communications 2021) looks at th
 each layer's W^T W, fits a power law to their upper tail, and calls a layer well trained if the
 exponent `pl_alpha` lies between 2 and 6, over-trained below and under-trained above. The LEGCNet
 paper (arXiv:2308.09955) judges its pruned networks so: section 5.1, table 4, figures 2, 4, 5, 6.
-
-`layer_spectra` asks the package itself. `power_law_fit` is the same fit without it, and
-`alpha_interval` says how well an exponent is known.
+`layer_spectra` asks the package itself; `power_law_fit` is the same fit without it.
 """
 
 from __future__ import annotations
@@ -168,11 +166,7 @@ def _weightwatcher(
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Put back what importing and running WeightWatcher changes in the rest of the program.
-
-    It installs a handler of the root logger, silences all warnings of the process, prints, and
-    draws from NumPy's global generator.
-    """
+    """Put back what WeightWatcher changes: root logger, warnings, output, NumPy's generator."""
     waste, state = io.StringIO(), np.random.get_state()
     loggers = [logging.getLogger(name) for name in (None, "weightwatcher", "matplotlib")]
     before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
@@ -188,12 +182,11 @@ def _undisturbed() -> Iterator[None]:
 
 
 def esd(weight: torch.Tensor | np.ndarray, *, normalise: bool = True) -> np.ndarray:
-    r"""Empirical spectral density: a layer's eigenvalues (M,) in ascending order, in float64.
+    """Empirical spectral density: a layer's eigenvalues (M,) in ascending order, in float64.
 
-    They are those of X = W^T W / N with N = max(R, C), or, without `normalise`, of W^T W, as
-    WeightWatcher takes them. `weight` is the one in use, a matrix (R, C) or a convolution
-    (R, C, height, width), which is read as WeightWatcher reads it: one matrix per position of the
-    kernel, eigenvalues pooled. M = min(R, C), times height * width.
+    They are those of X = W^T W / N with N = max(R, C), or, without `normalise`, of W^T W. `weight`
+    is a matrix (R, C) or a convolution (R, C, height, width), read as WeightWatcher reads it: one
+    matrix per position of the kernel, eigenvalues pooled. M = min(R, C), times height * width.
 
     Examples
     --------
@@ -238,14 +231,11 @@ class PowerLawFit:
 
 
 def power_law_fit(values: np.ndarray, *, rule: str = "weightwatcher") -> PowerLawFit:
-    r"""Fit a power law to the upper tail of positive numbers (n,), in any order.
+    """Fit a power law to the upper tail of positive numbers (n,), in any order.
 
-    For a tail of k values from xmin on, the estimate is
-
-    .. math:: \hat\alpha = 1 + \frac{k}{\sum_i \log(x_i / x_{\min})},
-
-    and among all tails the one with the smallest distance D is taken (Clauset, Shalizi and Newman,
-    SIAM Review 2009). That is the rule "clauset", with tails of two values or more. The rule
+    For a tail of k values from xmin on, the estimate is alpha = 1 + k / sum_i log(x_i / xmin), and
+    among all tails the one with the smallest distance D is taken (Clauset, Shalizi and Newman, SIAM
+    Review 2009). That is the rule "clauset", with tails of two values or more. The rule
     "weightwatcher" is what WeightWatcher 0.7.7 does: the same from 20 values on; below, k - 1
     stands in the place of k in the estimate, and a tail has at least 8 values. Where there is no
     tail to fit, for too few values or equal ones, all is NaN and `in_fit` 0.
@@ -312,7 +302,6 @@ def alpha_interval(
 
     The values are drawn anew with replacement and fitted anew, `resamples` times; the interval
     holds the middle 95% of the exponents. It is NaN where the values themselves cannot be fitted.
-
     The values are taken for independent draws. Eigenvalues of one matrix are not: they repel each
     other. Read the interval as the least that has to be doubted. Even for independent draws of a
     true power law (alpha 2.5) it holds alpha in 82% of the cases for 10 values, 97% for 50.

@@ -58,7 +58,7 @@ def run_grid(
         `Point({metric: number}, **coordinates)`, one per place where something was measured.
         Fields hold numbers, strings, and tuples, mappings or dataclasses of them.
     seeds : iterable of int
-        The repetitions, over which intervals are computed.
+        The repetitions.
     out : path or None
         The CSV file to write and to resume from; compressed if its name ends in `.gz`. One that is
         damaged or of something else is an error, and left as it is.
@@ -170,15 +170,10 @@ def _run(
 
 
 class Point:
-    """Metrics (NaN: not estimable) at one place inside a cell; coordinates become columns.
-
-    >>> Point({"accuracy": 0.93}, method="magnitude", amount=0.9)
-    Point({'accuracy': 0.93}, method='magnitude', amount=0.9)
-    """
+    """Metrics (NaN: not estimable) at one place inside a cell; coordinates become columns."""
 
     def __init__(self, metrics: Mapping[str, float], /, **coordinates: str | float | bool) -> None:
-        self.metrics = metrics
-        self.coordinates = coordinates
+        self.metrics, self.coordinates = metrics, coordinates
 
     def __repr__(self) -> str:
         where = "".join(f", {name}={value!r}" for name, value in self.coordinates.items())
@@ -298,14 +293,7 @@ def fields_of(spec: Any) -> dict[str, Any]:
 
 
 def canonical(value: Any) -> Any:
-    """Rewrite a field's value with JSON's own kinds, so that equal values give equal text.
-
-    Tuples become lists, nested dataclasses dictionaries with their class name, and a whole number
-    is the same as int and as float.
-
-    >>> canonical({"amounts": (0.5, 1.0), "method": "random"})
-    {'amounts': [0.5, 1], 'method': 'random'}
-    """
+    """A field's value in JSON's own kinds, so that equal values give equal text: 1 and 1.0, say."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {"__class__": type(value).__name__, **fields_of(value)}
     if isinstance(value, np.generic):

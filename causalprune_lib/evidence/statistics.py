@@ -1,7 +1,7 @@
 """Means over seeds and differences between methods, with the intervals that say how sure they are.
 
-Intervals are Student's. Two methods that were run from the same seeds are compared pair by pair,
-because what both runs of a pair share, such as an easy network, cancels in their difference.
+Two methods that were run from the same seeds are compared pair by pair, because what both runs of a
+pair share, such as an easy network, cancels in their difference.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ ROUNDING = 4096 * np.finfo(float).eps
 def summarise(
     frame: pd.DataFrame, by: str | Sequence[str], *, value: str = "value", level: float = 0.95
 ) -> pd.DataFrame:
-    r"""Mean, median and interval of the mean over seeds, for each group.
+    """Mean, median and Student's interval of the mean over seeds, for each group.
 
     For n values with mean m and standard deviation s (divisor n - 1) the interval is
-
-    .. math:: m \pm t_{n-1,\,(1+\mathrm{level})/2}\; s / \sqrt{n}.
+    m +- t s / sqrt(n), with t the quantile (1 + level) / 2 of Student's law at n - 1 degrees.
 
     Parameters
     ----------
