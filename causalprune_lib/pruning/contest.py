@@ -8,7 +8,6 @@ without random masks of the same counts, a difference in accuracy says little ab
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +21,7 @@ from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.training import Pair, Training, evaluate, training_pair
 from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model
 from causalprune_lib.pruning.scores import Scores, inverse_scores
-from causalprune_lib.pruning.select import (
-    LayerCollapseWarning,
-    masks_from_scores,
-    random_masks_like,
-)
+from causalprune_lib.pruning.select import masks_from_scores, random_masks_like
 
 RANDOM, UNIFORM, DENSE = "random", "uniform", "dense"
 Metrics = Mapping[str, float]
@@ -148,11 +143,7 @@ class Contest:
         return zip(entries, self.play([entry.masks for entry in entries]), strict=True)
 
     def compare(
-        self,
-        ranking: str,
-        *,
-        amounts: Sequence[float | int],
-        n_random: int = 1,
+        self, ranking: str, *, amounts: Sequence[float | int], n_random: int = 1
     ) -> pd.DataFrame:
         """A ranking beside its controls: random, inverse and all other rankings at its counts.
 
@@ -172,22 +163,6 @@ class Contest:
             for other in others:
                 chosen += self.enter(other, amount)
         return table(self.run(chosen))
-
-    def emptied(self, ranking: str, amount: float | int) -> int:
-        """How many layers its own threshold leaves without a weight, if no floor holds."""
-        return len(self._by_threshold(ranking, amount).empty_layers())
-
-    def threshold(self, ranking: str, amount: float | int) -> float:
-        """The highest score that its own threshold prunes, if no floor holds."""
-        masks, scores = self._by_threshold(ranking, amount), self.rankings[ranking]
-        return max(
-            float(scores[name][~keep].max()) for name, keep in masks.items() if not keep.all()
-        )
-
-    def _by_threshold(self, ranking: str, amount: float | int) -> Masks:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", LayerCollapseWarning)
-            return masks_from_scores(self._scores(ranking), amount, nan=self.nan)
 
     def _scores(self, ranking: str) -> Scores:
         return self.rankings[check_choice("ranking", ranking, self.rankings)]
@@ -244,9 +219,7 @@ def each_once(play: Play) -> Play:
 
     def play_different(masks: Sequence[Masks]) -> list[Any]:
         bits = [mask.flat().cpu().numpy().tobytes() for mask in masks]
-        different: dict[bytes, Masks] = {}
-        for key, mask in zip(bits, masks, strict=True):
-            different.setdefault(key, mask)
+        different = dict(zip(bits, masks, strict=True))
         found = dict(zip(different, play(list(different.values())), strict=True))
         return [found[key] for key in bits]
 
@@ -256,6 +229,5 @@ def each_once(play: Play) -> Play:
 def table(played: Iterable[tuple[Entry, Metrics]]) -> pd.DataFrame:
     """One row per entry: `ranking`, `allocation`, `amount`, `draw` and its metrics."""
     names = ("ranking", "allocation", "amount", "draw")
-    return pd.DataFrame(
-        [{**{name: getattr(entry, name) for name in names}, **metrics} for entry, metrics in played]
-    )
+    rows = [{n: getattr(entry, n) for n in names} | dict(metrics) for entry, metrics in played]
+    return pd.DataFrame(rows)

@@ -67,16 +67,6 @@ def test_a_floor_holds_in_every_allocation():
     for at in ("magnitude", "other"):
         entry = contest.enter("other", 0.9, at=at)[0]
         assert entry.masks.counts()["kept"].min() >= 2
-    assert contest.emptied("other", 0.9) == len(
-        Contest(rankings(model), nothing).allocation("other", 0.9).empty_layers()
-    )
-
-
-def test_the_threshold_is_the_highest_score_that_goes():
-    model = network()
-    contest = Contest(rankings(model), nothing)
-    scores = torch.cat([v.flatten() for v in contest.rankings["other"].values()])
-    assert contest.threshold("other", 0.6) == scores.sort().values[23].item()  # 24 of 40 go
 
 
 def test_a_new_ranking_replaces_the_allocation_of_its_name():

@@ -21,13 +21,13 @@ from causalprune_studies.ch08_causal_pruning.study import (
     MORE,
     CausalCurve,
     CausalRecipe,
-    Cutter,
     IteratedRun,
     frozen_scores,
     overlap_metrics,
     rank_correlations,
     record,
     shuffled_losses,
+    without_floor,
 )
 
 TINY = {"dataset": "iris", "model": "mlp", "hidden": (16, 8), "batch_size": 16, "lr": 0.01}
@@ -124,13 +124,9 @@ def test_rank_correlation_sees_order_only():
     assert rank_correlations(scores, exps) == {"spearman_fc": pytest.approx(1.0)}
 
 
-def test_a_cutter_reports_layers_that_only_the_floor_saves():
+def test_a_threshold_without_a_floor_says_what_it_empties():
     scores = {"small": torch.tensor([0.1, 0.2]), "large": torch.arange(1.0, 9.0)}
-    cutter = Cutter({"causal": scores}, 0.5)
-    assert cutter.emptied("causal") == 1
-    assert cutter.threshold("causal") == 3.0
-    assert cutter.own("causal").counts().kept.tolist() == [1, 4]
-    assert cutter.cut("random", "causal", seed=1).counts().kept.tolist() == [1, 4]
+    assert without_floor(scores, 0.5) == (1, 3.0)
 
 
 def test_shuffled_losses_have_the_same_changes_in_another_order():

@@ -9,6 +9,7 @@ Paper: "A Granger-causal perspective on gradient descent with application to pru
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -34,7 +35,11 @@ from causalprune_lib.pruning.scores import (
     obd_scores,
     random_scores,
 )
-from causalprune_lib.pruning.select import masks_from_scores, random_masks_like
+from causalprune_lib.pruning.select import (
+    LayerCollapseWarning,
+    masks_from_scores,
+    random_masks_like,
+)
 from causalprune_lib.pruning.structured import filter_masks, remove_filters
 from causalprune_studies.ch06_causal_model.study import frozen_steps
 from causalprune_studies.recipe import Recipe
@@ -204,9 +209,9 @@ class CausalCurve(CausalRecipe):
                 entries = contest.enter(ranking, amount, at=allocation, draws=self.n_random)
                 metrics = pd.DataFrame([m for _, m in contest.run(entries)]).mean().to_dict()
                 if ranking == allocation:
-                    metrics["emptied"] = contest.emptied(ranking, amount)
+                    metrics["emptied"], threshold = without_floor(rankings[ranking], amount)
                 if ranking == allocation == "causal":
-                    metrics["alpha"] = contest.threshold(ranking, amount) / total_step
+                    metrics["alpha"] = threshold / total_step
                 yield Point(metrics, ranking=ranking, allocation=allocation, amount=amount)
         yield from self._overlaps(contest, network, data, seed)
 
@@ -440,6 +445,15 @@ def overlap_metrics(a: Masks, b: Masks) -> dict[str, float]:
         "jaccard": jaccard(a, b),
         "jaccard_by_layer": shared / (a.n_kept + b.n_kept - shared),
     }
+
+
+def without_floor(scores: Scores, amount: float) -> tuple[int, float]:
+    """How many layers one threshold leaves without a weight, and the highest score it prunes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LayerCollapseWarning)
+        masks = masks_from_scores(scores, amount)
+    pruned = [float(scores[name][~keep].max()) for name, keep in masks.items() if not keep.all()]
+    return len(masks.empty_layers()), max(pruned)
 
 
 def rank_correlations(a: Scores, b: Scores) -> dict[str, float]:
