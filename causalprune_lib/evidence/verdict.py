@@ -1,7 +1,7 @@
 """What a claim of a paper came to when it was tested, and on which rows that rests.
 
-A verdict is drawn from full-size runs of known code only: `require_full` holds that line. Quick runs
-illustrate; they decide nothing.
+A verdict is drawn from full-size runs of known code only: `require_full` holds that line.
+Quick runs illustrate; they decide nothing.
 """
 
 from __future__ import annotations

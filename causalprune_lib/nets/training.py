@@ -138,8 +138,8 @@ def train(
         Judged after every epoch. Never pass the test split here: an epoch chosen on it makes the
         test accuracy too good.
     progress, on_batch : bool, callable
-        Show a bar. `on_batch` is called with `x_batch`, `y_batch` and the batch's loss just before every step,
-        for instance `lambda x, y, loss: recorder.log(loss=loss)` with a `TrajectoryRecorder`.
+        Show a bar. `on_batch` is called with `x_batch`, `y_batch` and the batch's loss just before
+        every step, for instance `lambda x, y, loss: recorder.log(loss=loss)` with a recorder.
 
     Examples
     --------
