@@ -115,7 +115,7 @@ class LEGCNet(BaseEstimator):
         model: nn.Module,
         data: Dataset | Pair,
         *,
-        judged: str | Pair = "train",
+        error_on: str | Pair = "train",
         path: str | os.PathLike | None = None,
         progress: bool = False,
     ) -> LEGCNet:
@@ -127,7 +127,7 @@ class LEGCNet(BaseEstimator):
             At its initial weights.
         data : Dataset or (x, y)
             Examples to train on; of a Dataset, its training part.
-        judged : {"train", "test"} or (x, y)
+        error_on : {"train", "test"} or (x, y)
             On which examples the error rate is taken. "test" lets the test set into the mask.
         path : path, optional
             Record to this new folder instead of memory.
@@ -142,15 +142,15 @@ class LEGCNet(BaseEstimator):
             kind = type(self.training).__name__
             raise TypeError(f"training must be a Training; got {kind}.")
         x, y = training_pair(data)
-        if isinstance(judged, str):
-            check_choice("judged", judged, ["train", "test"])
-            if judged == "test" and not isinstance(data, Dataset):
-                raise ValueError("judged='test' needs a Dataset; got a pair. Give judged=(x, y).")
-            judged = (x, y) if judged == "train" else (data.x_test, data.y_test)
+        if isinstance(error_on, str):
+            check_choice("error_on", error_on, ["train", "test"])
+            if error_on == "test" and not isinstance(data, Dataset):
+                raise ValueError("error_on='test' needs a Dataset; got a pair. Give (x, y) itself.")
+            error_on = (x, y) if error_on == "train" else (data.x_test, data.y_test)
         task = self.training.task
         check_int("training.epochs", self.training.epochs)
         replace(self.training, epochs=0).train(model, x, y)  # says what is wrong with them
-        check_data(model, *judged, task=task, names=("judged[0]", "judged[1]"))
+        check_data(model, *error_on, task=task, names=("error_on[0]", "error_on[1]"))
         steps = self.training.n_steps(len(x))
         due = set(cut_windows(steps + 1, window=self.window, overlap=self.overlap).ends.tolist())
         self.model_, step = clone_model(model), 0
@@ -158,7 +158,7 @@ class LEGCNet(BaseEstimator):
         def judge() -> None:
             if step in due:
                 with undisturbed(self.model_, batch_statistics=False):
-                    error = evaluate(self.model_, *judged, task=task).error_rate
+                    error = evaluate(self.model_, *error_on, task=task).error_rate
                 recorder.log(error=error)
 
         def before_step(*_: object) -> None:
@@ -220,12 +220,22 @@ class LEGCNet(BaseEstimator):
                     f"(recorder.log(error=...) after the steps cut_windows({len(trajectory)}, "
                     f"...).ends); step {step} has none."
                 )
-        error = torch.as_tensor(error).cpu()  # (W,)
-        self.trajectory_, self.error_ = trajectory, np.asarray(error, np.float64)
-        self.exponents_ = windowed.exponent[: len(error)]  # (W, P)
+        self.trajectory_ = trajectory
+        return self.fit_exponents(windowed.exponent[: len(error)], error, layout=layout)
+
+    def fit_exponents(
+        self,
+        exponents: torch.Tensor,
+        error: np.ndarray | torch.Tensor,
+        *,
+        layout: ParameterLayout,
+    ) -> LEGCNet:
+        """Decide from exponents (W, P) and error rates (W,) of your own, at the windows' ends."""
+        self.error_ = np.asarray(torch.as_tensor(error).cpu(), np.float64)
+        self.exponents_ = torch.as_tensor(exponents)
         self.decision_ = legcnet_decision(
             self.exponents_,
-            error,
+            torch.as_tensor(error).to(self.exponents_.device),
             rule=self.rule,
             orientation=self.orientation,
             max_lag=self.max_lag,

@@ -52,7 +52,7 @@ def test_a_module_gets_the_numbers_of_the_batched_trainer():
     )
     training = Training(epochs=5, batch_size=1, lr=0.3, shuffle=False, task="squared_error")
     legcnet = LEGCNet(window=40, max_lag=3, training=training)
-    legcnet.fit(networks.model(1), (x, y), judged=other)
+    legcnet.fit(networks.model(1), (x, y), error_on=other)
     np.testing.assert_allclose(legcnet.trajectory_.weights, run.weights[0], rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(legcnet.error_, 1 - run.test_accuracy_at[1], atol=1e-12)
     exponents = windowed_exponents(run.weights[0], window=40).exponent
@@ -134,15 +134,15 @@ def test_without_a_whole_window_nothing_is_ranked():
         legcnet.masks_at(1)
 
 
-@pytest.mark.parametrize("judged", ["train", "test", "own"])
-def test_the_error_is_taken_where_it_is_asked_for(judged):
+@pytest.mark.parametrize("error_on", ["train", "test", "own"])
+def test_the_error_is_taken_where_it_is_asked_for(error_on):
     data = load_dataset("iris", subset=60)
     with seeded(0):
         model = MLP([4, 5, 3], activation="tanh")
     own = (data.x_test[:7], data.y_test[:7])
-    legcnet = LEGCNet(**QUICK).fit(model, data, judged=own if judged == "own" else judged)
+    legcnet = LEGCNet(**QUICK).fit(model, data, error_on=own if error_on == "own" else error_on)
     assert len(legcnet.trajectory_) == 6 * 60 + 1
-    n = {"train": 60, "test": len(data.x_test), "own": 7}[judged]
+    n = {"train": 60, "test": len(data.x_test), "own": 7}[error_on]
     counts = legcnet.error_ * n
     np.testing.assert_allclose(counts, counts.round(), atol=1e-9)
 
@@ -246,14 +246,14 @@ def test_bad_options_are_named_before_any_training(options, message):
 
 def test_bad_data_are_named():
     model, (x, y) = network(), examples()
-    with pytest.raises(ValueError, match="judged='test' needs a Dataset"):
-        LEGCNet().fit(model, (x, y), judged="test")
+    with pytest.raises(ValueError, match="error_on='test' needs a Dataset"):
+        LEGCNet().fit(model, (x, y), error_on="test")
     with pytest.raises(TypeError, match="training must be a Training; got dict"):
         LEGCNet(training={"lr": 0.1}).fit(model, (x, y))
     with pytest.raises(ValueError, match="x must be finite"):
         LEGCNet().fit(model, (x * torch.nan, y))
-    with pytest.raises(ValueError, match=r"judged\[1\]"):
-        LEGCNet().fit(model, (x, y), judged=(x, y + 7))
+    with pytest.raises(ValueError, match=r"error_on\[1\]"):
+        LEGCNet().fit(model, (x, y), error_on=(x, y + 7))
     with pytest.raises(ValueError, match="two class scores or more"):
         LEGCNet().fit(nn.Linear(3, 1), (x, y))
     one_output = replace(SIX, task="squared_error")
