@@ -127,7 +127,7 @@ def test_masks_compared_at_one_amount_have_the_same_counts_in_every_layer():
     for amount in (closeness.RULE, 0.5, SHRINKING):
         kept = [masks[name, amount].counts().kept.tolist() for name in RANKINGS]
         assert all(counts == kept[0] for counts in kept)
-    decision = recording.decide("FT", rule="as_released").decision_
+    decision = recording.decide("FT", rule="as_released")
     assert torch.equal(masks["LEGCNet", closeness.RULE].flat(), decision.keep)
     assert masks["LEGCNet", SHRINKING].amount == pytest.approx(8**-0.5, abs=0.01)
     assert masks["LEGCNet", 0.5] != masks["shuffled", 0.5]

@@ -124,7 +124,7 @@ def test_controls_prune_as_many_weights_in_every_layer(made):
 
 
 def test_masks_are_those_that_the_decisions_say(made):
-    decision = made.own.decide("FT", rule="as_released").decision_
+    decision = made.own.decide("FT", rule="as_released")
     [keep] = made.masks["FT", "as released", "legcnet"]
     assert torch.equal(keep.flat(), decision.keep)
     [upper] = made.masks["FT", "upper layers", "legcnet"]
@@ -154,7 +154,7 @@ def test_placebos_are_the_exponents_of_another_seed_and_of_other_times(made):
         assert torch.equal(shuffled.sort(0).values.nan_to_num(), own.sort(0).values.nan_to_num())
         half = len(own) // 2
         assert torch.equal(shifted[half:], own[: len(own) - half].nan_to_num())
-    said = made.own.decide("FT", rule="corrected", exponents=corrected["half-shifted"]).decision_
+    said = made.own.decide("FT", rule="corrected", exponents=corrected["half-shifted"])
     found = made.points["FT", "corrected", "half-shifted"]["causal"]
     assert found == float(said.causal.double().mean())
 

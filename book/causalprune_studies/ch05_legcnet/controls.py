@@ -14,11 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 import torch
-from sklearn.base import clone
 
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.pruning.contest import RANDOM, Contest, Entry, Metrics, Play, table
-from causalprune_lib.pruning.legcnet import LEGCNet, LEGCNetDecision
+from causalprune_lib.pruning.legcnet import LEGCNet, LEGCNetDecision, legcnet_decision
 from causalprune_lib.pruning.masks import Masks
 from causalprune_lib.pruning.scores import Scores, inverse_scores
 from causalprune_studies.paper_networks.masks import draw_masks_like
@@ -84,8 +83,8 @@ def placebo_shares(trials: Sequence[LEGCNet]) -> pd.DataFrame:
     rows = []
     for i, own in enumerate(trials):
         other = trials[(i + 1) % len(trials)]
-        for name, said in ({"its own": own} | placebos(own, other, seed=i)).items():
-            causal = shares(said.decision_)["causal"]
+        for name, said in ({"its own": own.decision_} | placebos(own, other, seed=i)).items():
+            causal = shares(said)["causal"]
             rows.append({"exponents": name, "seed": i, "value": causal})
     return pd.DataFrame(rows)
 
@@ -173,8 +172,8 @@ def shares(decision: LEGCNetDecision) -> dict[str, float]:
     }
 
 
-def placebos(own: LEGCNet, other: LEGCNet, *, seed: int) -> dict[str, LEGCNet]:
-    """`own`, fitted to exponents that cannot cause its error."""
+def placebos(own: LEGCNet, other: LEGCNet, *, seed: int) -> dict[str, LEGCNetDecision]:
+    """What is decided about `own` from exponents that cannot cause its error."""
     found = placebo_series(own.exponents_, generator=torch.Generator().manual_seed(seed))
     series = {
         "another trial": other.exponents_,
@@ -182,10 +181,9 @@ def placebos(own: LEGCNet, other: LEGCNet, *, seed: int) -> dict[str, LEGCNet]:
         "shuffled": found["own, shuffled"],
         "noise": found["noise"],
     }
-    layout = own.masks_.layout
+    how = {"rule": own.rule, "max_lag": own.max_lag}
     return {
-        name: clone(own).fit_exponents(exponents, own.error_, layout=layout)
-        for name, exponents in series.items()
+        name: legcnet_decision(exponents, own.error_, **how) for name, exponents in series.items()
     }
 
 

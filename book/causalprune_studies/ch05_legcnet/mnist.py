@@ -165,35 +165,36 @@ class MNISTTrial:
 
         read = {rule: own.decide(variant, rule=rule) for rule in RULES}
         released, corrected = read["as_released"], read["corrected"]
-        for ranking, scores in {
-            "legcnet": released.scores_,
-            "corrected": corrected.scores_,
-            "inverse": inverse_scores(released.scores_),
+        scores = layout.unflatten(released.scores)
+        for ranking, values in {
+            "legcnet": scores,
+            "corrected": layout.unflatten(corrected.scores),
+            "inverse": inverse_scores(scores),
             "magnitude": layout.unflatten(own.weights[variant].abs().cpu()),
         }.items():
-            contest.rank(ranking, scores)
-        n_scored = int((~released.decision_.scores.isnan()).sum())
+            contest.rank(ranking, values)
+        n_scored = int((~released.scores.isnan()).sum())
         amount = min(own.settings.amounts[variant], n_scored)
         if amount:
             enter("ranked", contest.allocation("legcnet", amount), controls=True)
-        like, prunes = released.masks_, released.decision_.n_pruned > 0
+        like, prunes = Masks.from_flat(layout, released.keep), released.n_pruned > 0
         if prunes:
             enter("as released", like, controls=True)
             first = layout.names[0]  # kept whole, as in the released notebook
             upper = Masks({**like, first: torch.ones_like(like[first])})
             enter("upper layers", upper, controls=False)
-            enter("corrected", corrected.masks_, controls=False)
+            enter("corrected", Masks.from_flat(layout, corrected.keep), controls=False)
             ranking = contest.cut("corrected", like=like)
             contest.enter_masks(ranking, "legcnet", "corrected ranking", like.amount)
         facts = {}
         for rule, said in read.items():
             reading = rule.replace("_", " ")
-            facts[reading, "legcnet"] = shares(said.decision_) | _counts(said.masks_)
+            facts[reading, "legcnet"] = shares(said) | _counts(Masks.from_flat(layout, said.keep))
             for mask, exponents in _placebos(own, other, variant, generator).items():
                 placebo = own.decide(variant, rule=rule, exponents=exponents)
-                facts[reading, mask] = shares(placebo.decision_)
+                facts[reading, mask] = shares(placebo)
                 if rule == "as_released" and prunes:
-                    contest.rank(mask, placebo.scores_)
+                    contest.rank(mask, layout.unflatten(placebo.scores))
                     contest.enter(mask, like.amount, at=reading, like=like)
         return facts
 

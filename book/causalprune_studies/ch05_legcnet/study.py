@@ -21,6 +21,7 @@ from causalprune_lib.pruning.contest import DENSE, RANDOM, Contest
 from causalprune_lib.pruning.legcnet import LEGCNet
 from causalprune_lib.pruning.masks import Masks
 from causalprune_lib.pruning.select import masks_from_scores
+from causalprune_lib.pruning.windows import cut_windows
 from causalprune_studies.ch05_legcnet.controls import (
     beats,
     by_place,
@@ -137,9 +138,9 @@ class LEGCNetTrial:
             contest.enter(mask, like.amount, at=base, like=like)
         said = placebos(own, other, seed=trial)
         for mask in PLACEBOS:
-            contest.rank(mask, said[mask].scores_)
+            contest.rank(mask, like.layout.unflatten(said[mask].scores))
             contest.enter(mask, like.amount, at=base, like=like)
-            facts[base, mask] = shares(said[mask].decision_)
+            facts[base, mask] = shares(said[mask])
 
         own, other = read("corrected", "train")
         enter("corrected", own.masks_, **shares(own.decision_))
@@ -147,7 +148,7 @@ class LEGCNetTrial:
         contest.enter("legcnet", like.amount, at="corrected ranking", like=like)
         facts["corrected ranking", "legcnet"] = {"n_pruned": like.n - like.n_kept}
         said = placebos(own, other, seed=trial)
-        facts |= {("corrected", mask): shares(said[mask].decision_) for mask in PLACEBOS}
+        facts |= {("corrected", mask): shares(said[mask]) for mask in PLACEBOS}
 
         own, _ = read("corrected", "validation")
         enter("corrected, validation", own.masks_, **shares(own.decision_))
@@ -194,6 +195,11 @@ def published_amount(dataset: str, *, variant: str) -> int:
     cells = table[table.row == dataset].set_index("column").value
     column = "Flops - LEGCNet-FT" if variant == "FT" else "Flops (SN) - LEGCNet-PT"
     return legcnet_settings(dataset).n_weights - int(cells[column])
+
+
+def window_ends(n_iterates: int, *, window: int) -> list[int]:
+    """The step at which each window ends."""
+    return cut_windows(n_iterates, window=window).ends.tolist()
 
 
 LEGCNET_STUDIES = {

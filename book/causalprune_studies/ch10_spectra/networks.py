@@ -140,7 +140,7 @@ def _masks(
     masks: dict[tuple[str, str | float], Masks] = {}
     for amount in amounts:
         for name, reading in READINGS.items():
-            scores = recording.decide(reading, rule="as_released").decision_.scores.cpu()
+            scores = recording.decide(reading, rule="as_released").scores.cpu()
             published = amount == PUBLISHED
             masks[name, amount] = masks_from_scores(
                 layout.unflatten(scores),

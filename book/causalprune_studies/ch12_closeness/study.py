@@ -281,7 +281,7 @@ class ClosenessByWidth:
         """By ranking and amount."""
         dense, decision = (
             recording.run.networks.model(0),
-            recording.decide("FT", rule="as_released").decision_,
+            recording.decide("FT", rule="as_released"),
         )
         layout, width = recording.initial.layout, recording.settings.sizes[1]
         exponents = recording.exponents["FT"]
@@ -290,7 +290,7 @@ class ClosenessByWidth:
         )
         mixed = recording.decide(
             "FT", rule="as_released", exponents=exponents.gather(0, order.to(exponents.device))
-        ).decision_
+        )
         scores = {
             "LEGCNet": layout.unflatten(decision.scores.cpu()),
             "shuffled": layout.unflatten(mixed.scores.cpu()),

@@ -16,7 +16,7 @@ import torch
 
 from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.nets.data import Dataset, load_dataset
-from causalprune_lib.pruning.legcnet import LEGCNet
+from causalprune_lib.pruning.legcnet import LEGCNetDecision, legcnet_decision
 from causalprune_lib.pruning.windows import cut_windows, windowed_exponents
 from causalprune_studies.paper_networks.deep import DeepNetworks, DeepRun, train_deep
 from causalprune_studies.paper_networks.settings import MaskReading
@@ -153,17 +153,19 @@ class DenseRecording:
     weights: dict[str, torch.Tensor]  # (P,) when the recording ended
     seconds: dict[str, float]  # "training", with the judging at the windows' ends, and "exponents"
 
-    def decide(self, reading: str, *, rule: str, exponents: torch.Tensor | None = None) -> LEGCNet:
+    def decide(
+        self, reading: str, *, rule: str, exponents: torch.Tensor | None = None
+    ) -> LEGCNetDecision:
         """Which weights are kept: one recording, two rules.
 
         "as_released" takes the error on the test examples, "corrected" that on the training
         examples. Both test the same exponents. Others (W, P) may take their place, for a placebo.
         """
         check_choice("reading", reading, self.settings.readings)
-        legcnet = LEGCNet(rule=rule, max_lag=self.settings.readings[reading].max_lag)
         error = self.errors[reading][int(rule == "as_released")]
         exponents = self.exponents[reading] if exponents is None else exponents
-        return legcnet.fit_exponents(exponents, error, layout=self.initial.layout)
+        max_lag = self.settings.readings[reading].max_lag
+        return legcnet_decision(exponents, error, rule=rule, max_lag=max_lag)
 
 
 def record_dense(settings: ImageSettings, data: Dataset, *, seed: int) -> DenseRecording:
