@@ -10,10 +10,11 @@ trial, from 0. The MNIST network is in `points.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -27,10 +28,11 @@ from causalprune_lib.pruning.legcnet import LEGCNetDecision
 from causalprune_lib.pruning.masks import Masks
 from causalprune_lib.pruning.select import masks_from_scores
 from causalprune_studies.ch05_legcnet.study import check_trial, published_amount
-from causalprune_studies.ch10_spectra.networks import PUBLISHED, JudgedNetworks
+from causalprune_studies.ch10_spectra.networks import PUBLISHED, JudgedNetworks, judged_networks
 from causalprune_studies.ch11_explanations.shapley import global_importance
 from causalprune_studies.paper_networks.initial import PUBLISHED_TRIALS
 from causalprune_studies.paper_networks.masks import draw_masks_like
+from causalprune_studies.paper_networks.mnist import mnist_settings
 from causalprune_studies.paper_networks.settings import LEGCNetSettings, legcnet_settings
 from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks
 from causalprune_studies.paper_networks.training import (
@@ -200,6 +202,24 @@ def explanation_points(
         accuracy = evaluate(model, judged.data.x_test, judged.data.y_test).accuracy
         metrics |= {"accuracy": accuracy, "pixels": int(varies.sum())}
         yield Point(metrics, judge="explanations", network=name, amount=amount, state=state)
+
+
+def image_points(
+    dataset: str, *, seeds: Iterable[int], examples: int = 12, background: int = 12
+) -> pd.DataFrame:
+    """The points of several seeds' networks in a table: a row for each network."""
+    return pd.DataFrame(
+        [
+            {**point.coordinates, **point.metrics, "seed": seed}
+            for seed in seeds
+            for point in explanation_points(
+                judged_networks(mnist_settings(dataset), seed=seed),
+                seed=seed,
+                examples=examples,
+                background=background,
+            )
+        ]
+    )
 
 
 def _attributions(model: nn.Module, x: torch.Tensor, background: torch.Tensor) -> np.ndarray:
