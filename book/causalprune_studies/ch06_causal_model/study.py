@@ -12,16 +12,17 @@ move of weight k in step t. What is varied, with its control:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.stats import spearmanr
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from causalprune_lib._validation import check_choice, check_fraction, check_int
+from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.causality.lasso import lasso_path
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
 from causalprune_lib.evidence.grid import Point
@@ -31,9 +32,94 @@ from causalprune_lib.nets.training import iterate_batches
 from causalprune_studies.recipe import Recipe
 
 RECORDING = 30_000  # apart from the seeds of training
-
-
 KINDS = ("same_batch", "two_batch", "shuffled", "frozen")
+HELD_OUT = 0.25  # of the steps: the last ones
+
+
+@dataclass(frozen=True)
+class CausalModelFit(Recipe):
+    """How much of the loss changes squared moves explain, under both losses and two controls.
+
+    The network is trained for `epochs`, and then makes `steps` recorded steps of plain SGD.
+
+    Gives points with the coordinate `kind` (one of `KINDS`): slope times lr, R^2 of the one-slope
+    model, its correlation, and the share of the variance that the exchange of batches makes up
+    (`swap`, two batches only). With the further coordinate `layer` (one of `layers`, or "all" for
+    all parameters): the rank agreement (Spearman) of |sum_t dL_t x_tk| with the movement
+    sum_t x_tk; with `ratio` too, what `lasso_scores` gives.
+    """
+
+    steps: int = 200
+    step_lr: float = 0.05
+    step_batch: int = 64
+    ratios: tuple[float, ...] = (0.5, 0.2, 0.1, 0.05)
+
+    def build(self, *, seed: int) -> nn.Module:
+        """As in `Recipe`, with images in the memory order in which convolutions are fastest."""
+        return super().build(seed=seed).to(memory_format=torch.channels_last)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that are fitted by themselves, too: those that can be pruned."""
+        return ParameterLayout.of(self.build(seed=0)).names
+
+    def run(self, seed: int) -> Iterator[Point]:
+        """Train, record, fit."""
+        yield from self.points(self.measured_steps(seed), seed)
+
+    def measured_steps(self, seed: int) -> dict[str, Steps]:
+        """Train a network, then let it step ("moving") and stand still ("frozen")."""
+        data = self.load()
+        options = {"steps": check_int("steps", self.steps, minimum=8), "lr": self.step_lr}
+        options |= {"batch_size": self.step_batch, "seed": seed + RECORDING}
+        model = self.build(seed=seed)
+        self.train(model, data, seed=seed)
+        frozen = frozen_steps(model, data, **options)
+        return {"frozen": frozen, "moving": recorded_steps(model, data, **options)}
+
+    def points(self, steps: dict[str, Steps], seed: int) -> Iterator[Point]:
+        """The points of steps already made."""
+        moving = steps["moving"]
+        for kind in KINDS:
+            taken = steps["frozen"] if kind == "frozen" else moving
+            x, y = taken.fitted("same_batch" if kind == "same_batch" else "two_batch")
+            if kind == "shuffled":
+                y = np.random.default_rng(seed).permutation(y)
+            one = OneSlope.of(x, y, lr=self.step_lr)
+            values = {"slope_lr": one.slope * self.step_lr, "r2": one.r2}
+            values |= {"r2_theory": one.r2_theory, "correlation": one.correlation}
+            if kind == "two_batch":
+                values["swap"] = float(moving.swap().var() / y.var())
+            yield Point(values, kind=kind)
+            layers = {"all": slice(None)} | {n: taken.layout.span(n) for n in self.layers}
+            for layer, span in layers.items():
+                part = x[:, span].astype(np.float64)
+                agreement = spearmanr(np.abs(part.T @ y), part.sum(0)).statistic
+                yield Point({"spearman": float(agreement)}, kind=kind, layer=layer)
+                for ratio, scores in lasso_scores(part, y, ratios=self.ratios):
+                    yield Point(scores, kind=kind, layer=layer, ratio=ratio)
+
+    def table(self, made: Sequence[dict[str, Steps]]) -> pd.DataFrame:
+        """What `run_grid` would tell of the steps of seeds 0, 1, ..., a row per seed and metric."""
+        return pd.DataFrame(
+            [
+                {**point.coordinates, "seed": seed, "metric": metric, "value": value}
+                for seed, steps in enumerate(made)
+                for point in self.points(steps, seed)
+                for metric, value in point.metrics.items()
+            ]
+        )
+
+
+_LENET = {"model": "lenet", "init": "fan_out", "subset": 10_000, "optimizer": "adam", "lr": 5e-4}
+_LENET |= {"momentum": 0.0, "batch_size": 512, "epochs": 10, "step_lr": 1e-3, "step_batch": 512}
+CAUSAL_MODEL_STUDIES = {
+    "quick": (CausalModelFit(hidden=(32,), epochs=5, momentum=0.0, steps=400),),
+    "full": tuple(
+        CausalModelFit(**_LENET, dataset=name, steps=200, profile="full")
+        for name in ("fashion_mnist", "cifar10")
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -154,9 +240,9 @@ def explained(y: np.ndarray, predicted: np.ndarray, *, mean: float) -> float:
 
 
 def lasso_scores(
-    x: np.ndarray, y: np.ndarray, *, ratios: tuple[float, ...], held_out: float = 0.25
+    x: np.ndarray, y: np.ndarray, *, ratios: tuple[float, ...]
 ) -> Iterator[tuple[float, dict[str, float]]]:
-    """Fit an exact lasso to the first steps and judge it on the last.
+    """Fit an exact lasso to the first steps and judge it on the last quarter.
 
     Columns are brought to length one on the first part, so that the penalty's strength is
     `ratio` = alpha / alpha_max, where alpha_max is the smallest alpha that keeps nothing.
@@ -168,7 +254,7 @@ def lasso_scores(
         fitted steps' mean; how many weights are `kept`; the share of kept coefficients below zero
         (`negative`, NaN where none is kept).
     """
-    first = len(y) - round(check_fraction("held_out", held_out) * len(y))
+    first = len(y) - round(HELD_OUT * len(y))
     length = np.linalg.norm(x[:first], axis=0)
     columns = (x / np.where(length > 0, length, 1)).astype(np.float64, copy=False)
     fit_y, mean = y[:first], y[:first].mean()
@@ -186,85 +272,6 @@ def lasso_scores(
                 "negative": float((coef < 0).mean()) if kept.any() else float("nan"),
             },
         )
-
-
-@dataclass(frozen=True)
-class CausalModelFit(Recipe):
-    """How much of the loss changes squared moves explain, under both losses and two controls.
-
-    The network is trained for `epochs`, and then makes `steps` recorded steps of plain SGD.
-
-    Gives points with the coordinate `kind` (one of `KINDS`): slope times lr, R^2 of the one-slope
-    model, its correlation, and the share of the variance that the exchange of batches makes up
-    (`swap`, two batches only). With the further coordinate `layer` (one of `layers`, or "all" for
-    all parameters): the rank agreement (Spearman) of |sum_t dL_t x_tk| with the movement
-    sum_t x_tk; with `ratio` too, what `lasso_scores` gives.
-    """
-
-    steps: int = 200
-    step_lr: float = 0.05
-    step_batch: int = 64
-    ratios: tuple[float, ...] = (0.5, 0.2, 0.1, 0.05)
-
-    def build(self, *, seed: int) -> nn.Module:
-        """As in `Recipe`, with images in the memory order in which convolutions are fastest."""
-        return super().build(seed=seed).to(memory_format=torch.channels_last)
-
-    def measured_steps(self, seed: int) -> dict[str, Steps]:
-        """Train a network, then let it step ("moving") and stand still ("frozen")."""
-        data = self.load()
-        options = {"steps": check_int("steps", self.steps, minimum=8), "lr": self.step_lr}
-        options |= {"batch_size": self.step_batch, "seed": seed + RECORDING}
-        model = self.build(seed=seed)
-        self.train(model, data, seed=seed)
-        frozen = frozen_steps(model, data, **options)
-        return {"frozen": frozen, "moving": recorded_steps(model, data, **options)}
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers that are fitted by themselves, too: those that can be pruned."""
-        return ParameterLayout.of(self.build(seed=0)).names
-
-    def run(self, seed: int) -> Iterator[Point]:
-        """Train, record, fit."""
-        yield from self.points(self.measured_steps(seed), seed)
-
-    def points(self, steps: dict[str, Steps], seed: int) -> Iterator[Point]:
-        """The points of steps already made."""
-        moving = steps["moving"]
-        for kind in KINDS:
-            taken = steps["frozen"] if kind == "frozen" else moving
-            x, y = taken.fitted("same_batch" if kind == "same_batch" else "two_batch")
-            if kind == "shuffled":
-                y = np.random.default_rng(seed).permutation(y)
-            one = OneSlope.of(x, y, lr=self.step_lr)
-            values = {"slope_lr": one.slope * self.step_lr, "r2": one.r2}
-            values |= {"r2_theory": one.r2_theory, "correlation": one.correlation}
-            if kind == "two_batch":
-                values["swap"] = float(moving.swap().var() / y.var())
-            yield Point(values, kind=kind)
-            layers = {"all": slice(None)} | {n: taken.layout.span(n) for n in self.layers}
-            for layer, span in layers.items():
-                part = x[:, span].astype(np.float64)
-                agreement = spearmanr(np.abs(part.T @ y), part.sum(0)).statistic
-                yield Point({"spearman": float(agreement)}, kind=kind, layer=layer)
-                for ratio, scores in lasso_scores(part, y, ratios=self.ratios):
-                    yield Point(scores, kind=kind, layer=layer, ratio=ratio)
-
-
-_LENET = {"model": "lenet", "init": "fan_out", "subset": 10_000, "optimizer": "adam", "lr": 5e-4}
-
-
-_LENET |= {"momentum": 0.0, "batch_size": 512, "epochs": 10, "step_lr": 1e-3, "step_batch": 512}
-
-
-CAUSAL_MODEL_STUDIES = {
-    "quick": (CausalModelFit(hidden=(32,), epochs=5, momentum=0.0, steps=400),),
-    "full": tuple(
-        CausalModelFit(**_LENET, dataset=name, steps=200, profile="full")
-        for name in ("fashion_mnist", "cifar10")
-    ),
-}
 
 
 def _loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

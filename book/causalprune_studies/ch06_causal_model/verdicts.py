@@ -1,7 +1,6 @@
 """What becomes of two claims about the causal model of gradient descent, from full rows.
 
-The criteria were fixed before the full rows were measured. They are in `CRITERIA`, and the page
-prints them beside the verdicts.
+The criteria were fixed before the full rows were measured.
 """
 
 from __future__ import annotations
@@ -10,27 +9,14 @@ import pandas as pd
 
 from causalprune_lib.evidence.statistics import paired_difference, summarise
 from causalprune_lib.evidence.verdict import Verdict, require_full
+from causalprune_studies.judge import Claim, grade, judged
 
-CRITERIA = {
-    "the identity": (
-        "On one batch, the unfitted line dL = -s/lr explains at least 90% of the variance of dL "
-        "(lowest value of any seed and data set). Partly: at least 50%."
-    ),
-    "causal coefficients": (
-        "With the paper's two-batch loss, the exact lasso's R^2 on held-out steps is above 0 and "
-        "above that of the frozen control, where no weight moves: both intervals of the mean over "
-        "seeds and data sets above 0, at the penalty alpha/alpha_max = 0.2. Partly: only the first."
-    ),
-}
-
-
-RATIO = 0.2
+RATIO = 0.2  # alpha / alpha_max at which the coefficients are judged
 
 
 def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
-    """Verdicts on the rows of `CausalModelFit`; refuses any that are not full."""
-    require_full(rows)
-    return {"the identity": _identity(rows), "causal coefficients": _coefficients(rows)}
+    """The verdict on each of `CLAIMS`, from rows of `CausalModelFit`; refuses rows not full."""
+    return judged(CLAIMS, require_full(rows))
 
 
 def held_out(rows: pd.DataFrame) -> pd.DataFrame:
@@ -38,14 +24,14 @@ def held_out(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows.metric == "r2_out") & (rows.layer == "all") & (rows.ratio == RATIO)]
 
 
-def _identity(rows: pd.DataFrame) -> Verdict:
+def _identity(sentence: str, rows: pd.DataFrame) -> Verdict:
     r2 = rows[rows.metric == "r2_theory"]
     found = _by_network(r2[r2.kind == "same_batch"])
     lowest, mean = found.value.min(), summarise(found, ["metric"]).iloc[0]
     swapped = r2[r2.kind == "two_batch"].value.mean()
     return Verdict(
-        "A step changes the loss by -s/lr, where s is the sum of squared moves (section 2, eq. 5).",
-        "reproduced" if lowest >= 0.9 else "partly" if lowest >= 0.5 else "not reproduced",
+        sentence,
+        grade(lowest >= 0.9, lowest >= 0.5),
         float(mean["mean"]),
         (float(mean.low), float(mean.high)),
         int(rows.seed.nunique()),
@@ -54,17 +40,14 @@ def _identity(rows: pd.DataFrame) -> Verdict:
     )
 
 
-def _coefficients(rows: pd.DataFrame) -> Verdict:
+def _coefficients(sentence: str, rows: pd.DataFrame) -> Verdict:
     found = _by_network(held_out(rows))
     mean = summarise(found, ["kind"]).set_index("kind")
     gap = paired_difference(found, between="kind", a="two_batch", b="frozen")
-    if mean.low["two_batch"] <= 0:
-        verdict = "not reproduced"
-    else:
-        verdict = "reproduced" if gap.low > 0 else "partly"
+    explains = mean.low["two_batch"] > 0
     return Verdict(
-        "The coefficients gamma_k say which weights cause the loss to change (sections 2 and 3).",
-        verdict,
+        sentence,
+        grade(explains and gap.low > 0, explains),
         gap.mean,
         (gap.low, gap.high),
         int(rows.seed.nunique()),
@@ -77,3 +60,22 @@ def _coefficients(rows: pd.DataFrame) -> Verdict:
 def _by_network(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with a network, which is a data set and a seed, in place of the seed."""
     return rows.assign(seed=rows.dataset + ", seed " + rows.seed.astype(str))
+
+
+CLAIMS = (
+    Claim(
+        "the identity",
+        "A step changes the loss by -s/lr, where s is the sum of squared moves (section 2, eq. 5).",
+        "On one batch, the unfitted line dL = -s/lr explains at least 90% of the variance of dL "
+        "(lowest value of any seed and data set). Partly: at least 50%",
+        _identity,
+    ),
+    Claim(
+        "causal coefficients",
+        "The coefficients gamma_k say which weights cause the loss to change (sections 2 and 3).",
+        "With the paper's two-batch loss, the exact lasso's R^2 on held-out steps is above 0 and "
+        "above that of the frozen control, where no weight moves: both intervals of the mean over "
+        "seeds and data sets above 0, at the penalty alpha/alpha_max = 0.2. Partly: only the first",
+        _coefficients,
+    ),
+)
