@@ -205,6 +205,12 @@ EXAMPLES = {
     ),
     "ch08_causal_pruning.plot_alpha": call(COUNTS.assign(alpha=10.0 ** -(COUNTS.index + 3))),
     "ch08_causal_pruning.plot_kept": call(COUNTS[COUNTS.amount == 0.9]),
+    "ch09_flat_minima.plot_two_minima": call(
+        np.linspace(0.1, 5, 9), np.linspace(-0.2, 2, 8), np.ones((8, 9)), {"(1, 1)": (1, 1)},
+        AXIS, {"(1, 1)": AXIS**2},
+    ),
+    "ch09_flat_minima.plot_estimates": call({"power": 0.5**T, "Lanczos": 0.1**T}),
+    "ch09_flat_minima.plot_densities": call(AXIS, {"exact": AXIS**2 + 1, "ours": AXIS**2 + 2}),
     "ch09_flat_minima.plot_top_eigenvalues": call(
         table(space=["kept", "all"], method=METHODS, rank=[1, 2, 3])
     ),

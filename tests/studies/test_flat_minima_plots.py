@@ -43,25 +43,29 @@ def accurate():
     return plots.plot_flat_against_accurate(rows, measures={"top": "Top", "rise": "Rise"})
 
 
-FIGURES = {
-    "eigenvalues": eigenvalues,
-    "on the way": on_the_way,
-    "accurate": accurate,
-    "landscapes": lambda: plot_landscapes(SURFACES),
-}
+def test_two_minima_are_marked_and_walked_out_of():
+    a, b, walked = np.linspace(0.1, 5, 9), np.linspace(-0.2, 2, 8), np.linspace(-1, 1, 5)
+    minima = {"one": (1, 1), "other": (4, 0.25)}
+    walks = {"one": walked**2, "other": 3 * walked**2}
+    loss = np.square(np.multiply.outer(b, a) - 1)
+    height, across = plots.plot_two_minima(a, b, loss, minima, walked, walks)
+    valley, *marks = height.lines
+    np.testing.assert_allclose(np.multiply(*valley.get_data()), 1)
+    assert [tuple(map(float, mark.get_xydata()[0])) for mark in marks] == [(1, 1), (4, 0.25)]
+    for line, walk in zip(across.lines, walks.values(), strict=True):
+        assert line.get_ydata().tolist() == walk.tolist()
 
 
-@pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES.keys())
-def test_the_figure_has_names_and_no_small_text(draw):
-    axes = np.ravel(draw())
-    figure = axes[0].figure
-    figure.draw_without_rendering()
-    assert figure.get_size_inches()[0] == pytest.approx(6.4)
-    assert axes[-1].get_xlabel() or figure.get_supxlabel()
-    assert axes[0].get_ylabel() or figure.get_supylabel()
-    for ax in figure.axes:
-        labels = [*ax.get_xticklabels(), *ax.get_yticklabels(), ax.xaxis.label, ax.yaxis.label]
-        assert min((t.get_fontsize() for t in labels if t.get_text()), default=12) >= 12
+def test_errors_too_small_for_the_axis_are_drawn_at_its_end():
+    ax = plots.plot_estimates({"one": [0.1, 0.0], "other": [0.5]})
+    assert [line.get_xydata().tolist() for line in ax.lines] == [[[1, 0.1], [2, 1e-16]], [[1, 0.5]]]
+
+
+def test_the_first_density_is_broad():
+    ax = plots.plot_densities(AXIS, {"exact": AXIS**2 + 1, "estimate": AXIS**2 + 2})
+    exact, estimate = ax.lines
+    assert exact.get_linewidth() > estimate.get_linewidth()
+    assert estimate.get_ydata().tolist() == (AXIS**2 + 2).tolist()
 
 
 def test_eigenvalues_stand_beside_their_rank():

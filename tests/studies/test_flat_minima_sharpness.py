@@ -1,4 +1,4 @@
-"""A sharper minimum of the same function, and steps that look for a flat one."""
+"""A sharper minimum of the same function; a spectrum and a landscape in a few numbers."""
 
 import pytest
 import torch
@@ -6,12 +6,16 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from causalprune_lib._random import seeded
-from causalprune_lib.diagnostics.curvature import top_eigenvalues
-from causalprune_lib.diagnostics.landscape import perturbation_flatness
+from causalprune_lib.diagnostics.curvature import spectral_density, top_eigenvalues
+from causalprune_lib.diagnostics.landscape import LossSurface, perturbation_flatness
 from causalprune_lib.nets.models import MLP
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model
-from causalprune_studies.ch09_flat_minima.sharpness import rescale_relu, sam_step
+from causalprune_studies.ch09_flat_minima.sharpness import (
+    landscape_summary,
+    rescale_relu,
+    spectrum_summary,
+)
 
 
 def network():
@@ -78,41 +82,20 @@ def test_bad_layers_are_named(first, second, c, message):
         rescale_relu(network(), first, second, c)
 
 
-def test_sam_steps_with_the_gradient_from_up_the_slope(batch):
-    x, y = batch
-    model = half_pruned(network())
-    plain, still = clone_model(model), clone_model(model)
-    for net, rho in ((model, 0.1), (still, 0.0)):
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-        assert sam_step(net, cross_entropy, batch, optimizer, rho=rho) > 0
-    # by hand
-    cross_entropy(plain(x), y).backward()
-    gradients = [p.grad.clone() for p in plain.parameters()]
-    length = torch.cat([g.flatten() for g in gradients]).norm()
-    up = clone_model(plain)
-    with torch.no_grad():
-        for p, g in zip(up.parameters(), gradients, strict=True):
-            p += 0.1 * g / length
-    cross_entropy(up(x), y).backward()
-    four = (net.parameters() for net in (plain, up, model, still))
-    for g, before, high, sam, sgd in zip(gradients, *four, strict=True):
-        torch.testing.assert_close(sam, before - 0.1 * high.grad)
-        torch.testing.assert_close(sgd, before - 0.1 * g)
-    pruned = model.fc1.weight_mask == 0
-    assert torch.equal(model.fc1.weight_orig[pruned], plain.fc1.weight_orig[pruned])
+def test_the_spectrum_in_three_numbers():
+    model = nn.Linear(2, 1, bias=False)
+    x, y = torch.diag(torch.tensor([2.0, 1.0])), torch.zeros(2, 1)
+    found = spectral_density(
+        model, lambda out, _: (out**2 * torch.tensor([[3.0], [-1.0]])).sum(), [(x, y)], n_vectors=1
+    )  # eigenvalues 24 and -2
+    summary = spectrum_summary(found)
+    assert summary["lowest"] == pytest.approx(-2, rel=1e-4)
+    assert summary["negative"] == pytest.approx(2 / 26, rel=1e-4)
+    assert summary["near_zero"] == 0
 
 
-def test_a_failing_sam_step_gives_the_weights_back(batch):
-    model, calls = network(), []
-
-    def loss(output, y):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyError("a fault of the loss")
-        return cross_entropy(output, y)
-
-    before = [p.detach().clone() for p in model.parameters()]
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises(KeyError):
-        sam_step(model, loss, batch, optimizer)
-    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+def test_the_landscape_in_two_numbers():
+    axis = torch.linspace(-1, 1, 5).double()
+    loss = torch.expm1(axis[:, None] ** 2 + axis[None] ** 2 + 0.5)  # log(1 + loss) is a bowl
+    summary = landscape_summary(LossSurface(axis, axis, loss))
+    assert summary == pytest.approx({"rise": 2 * 0.5, "rise_half": 2 * 0.25 * 2 / 3})

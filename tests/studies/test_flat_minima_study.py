@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from causalprune_lib.diagnostics.curvature import spectral_density
 from causalprune_lib.diagnostics.hessian import exact_hessian
-from causalprune_lib.diagnostics.landscape import LossSurface, loss_surface
+from causalprune_lib.diagnostics.landscape import loss_surface
 from causalprune_lib.evidence.grid import run_grid
 from causalprune_lib.nets.training import evaluate
 from causalprune_lib.pruning.masks import clone_model, masks_of, remove_masks
@@ -21,8 +18,6 @@ from causalprune_studies.ch09_flat_minima.study import (
     NETWORKS,
     PRUNED,
     FlatMinima,
-    landscape_summary,
-    spectrum_summary,
 )
 from causalprune_studies.ch09_flat_minima.tables import measured_by
 
@@ -117,23 +112,3 @@ def test_pruned_networks_keep_the_same_number_of_weights(rows, trained):
     like, random = (masks_of(trained[n].network) for n in ("causal", "random at causal"))
     assert like.counts().kept.tolist() == random.counts().kept.tolist()
     assert like != random
-
-
-def test_the_spectrum_in_three_numbers():
-    model = torch.nn.Linear(2, 1, bias=False)
-    x, y = torch.diag(torch.tensor([2.0, 1.0])), torch.zeros(2, 1)
-    found = spectral_density(
-        model, lambda out, _: (out**2 * torch.tensor([[3.0], [-1.0]])).sum(), [(x, y)], n_vectors=1
-    )  # eigenvalues 24 and -2
-    summary = spectrum_summary(found)
-    assert summary["lowest"] == pytest.approx(-2, rel=1e-4)
-    assert summary["negative"] == pytest.approx(2 / 26, rel=1e-4)
-    assert summary["near_zero"] == 0
-
-
-def test_the_landscape_in_two_numbers():
-    axis = torch.linspace(-1, 1, 5).double()
-    loss = torch.expm1(axis[:, None] ** 2 + axis[None] ** 2 + 0.5)  # log(1 + loss) is a bowl
-    summary = landscape_summary(LossSurface(axis, axis, loss))
-    assert summary == pytest.approx({"rise": 2 * 0.5, "rise_half": 2 * 0.25 * 2 / 3})
-    assert math.isfinite(summary["rise"])

@@ -14,7 +14,7 @@ from causalprune_studies.ch09_flat_minima.tables import (
     rank_agreement,
     ratios,
 )
-from causalprune_studies.ch09_flat_minima.verdicts import CRITERIA, verdicts
+from causalprune_studies.ch09_flat_minima.verdicts import CLAIMS, verdicts
 
 PROVENANCE = {"commit": "abc", "dirty": "False", "causalprune_lib": "0", "torch": "2"}
 PROVENANCE |= {"numpy": "2", "python": "3", "device": "cpu", "cpu": "x", "seconds": 1.0}
@@ -115,7 +115,7 @@ def test_every_claim_is_reproduced_where_causal_is_flattest_and_flat_is_accurate
     accuracy = {name: 0.95 - 0.05 * value for name, value in sharp.items()}
     found = graded(sharp=sharp, accuracy=accuracy)
     assert set(found.values()) == {"reproduced"}
-    assert found.keys() == CRITERIA.keys()
+    assert list(found) == [claim.name for claim in CLAIMS]
 
 
 def test_sharper_and_less_accurate_is_not_reproduced():

@@ -1,8 +1,7 @@
-"""To make a minimum sharper without changing the function, and to look for a flat one.
+"""What chapter 9 says of sharpness: a spectrum and a landscape in a few numbers, and other units.
 
 Dinh et al. ("Sharp minima can generalize for deep nets", ICML 2017) rescale the layers of a ReLU
-network; Foret et al. ("Sharpness-aware minimization", ICLR 2021) step with the gradient from up the
-slope.
+network: the function stays, its sharpness does not.
 """
 
 from __future__ import annotations
@@ -11,9 +10,40 @@ import torch
 from torch import nn
 
 from causalprune_lib._validation import check_choice, check_positive
-from causalprune_lib.dynamics.tangent import Batch, Loss
+from causalprune_lib.diagnostics.curvature import SpectralDensity
+from causalprune_lib.diagnostics.landscape import LossSurface
 from causalprune_lib.nets.parameters import PRUNABLE_MODULES
 from causalprune_lib.pruning.masks import clone_model, refresh
+
+
+def spectrum_summary(density: SpectralDensity) -> dict[str, float]:
+    """Three numbers of a spectrum: is this a minimum, and in how many directions does it bend?
+
+    `lowest`: the lowest node. `negative`: the part of sum |lambda| that negative eigenvalues make
+    up; zero at a minimum. `near_zero`: the share of eigenvalues within 1% of the largest, on either
+    side of zero.
+    """
+    sizes = density.weights * density.nodes.abs()
+    below = density.nodes < 0
+    near = 0.01 * float(density.nodes[-1])
+    return {
+        "lowest": float(density.nodes[0]),
+        "negative": float(sizes[below].sum() / sizes.sum()),
+        "near_zero": density.mass_within(-near, near),
+    }
+
+
+def landscape_summary(surface: LossSurface) -> dict[str, float]:
+    """How much log(1 + loss) rises around the network: the mean over the plane, less the centre.
+
+    `rise` is over the whole plane, `rise_half` where neither direction goes more than half as far.
+    The plane must have a point in its middle.
+    """
+    log_loss = surface.log_loss
+    centre = log_loss[len(surface.alphas) // 2, len(surface.betas) // 2]
+    near = [axis.abs() <= 0.5 * axis.abs().max() + 1e-9 for axis in (surface.alphas, surface.betas)]
+    half = log_loss[near[0]][:, near[1]]
+    return {"rise": float(log_loss.mean() - centre), "rise_half": float(half.mean() - centre)}
 
 
 @torch.no_grad()
@@ -47,52 +77,3 @@ def rescale_relu(model: nn.Module, first: str, second: str, c: float) -> nn.Modu
             parameter.div_(c)
     refresh(twin)
     return twin
-
-
-def sam_step(
-    model: nn.Module,
-    loss: Loss,
-    batch: Batch,
-    optimizer: torch.optim.Optimizer,
-    *,
-    rho: float = 0.05,
-) -> float:
-    """One step of sharpness-aware minimisation on `batch` = (x, y); returns the loss before it.
-
-    The weights go up the gradient g by rho g / |g|, the gradient is taken there, the weights come
-    back, and `optimizer` steps with that gradient. Costs two steps. Masked weights have no gradient
-    and stay pruned. Batch normalisation sees the batch twice.
-
-    Examples
-    --------
-    At weight 1 of the loss w^2 the gradient is taken at 1.1: the step is 0.25 * 2.2.
-
-    >>> model = nn.Linear(1, 1, bias=False)
-    >>> _ = nn.init.constant_(model.weight, 1.0)
-    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.25)
-    >>> batch = (torch.ones(1, 1), torch.zeros(1, 1))
-    >>> sam_step(model, nn.functional.mse_loss, batch, optimizer, rho=0.1)
-    1.0
-    >>> round(model.weight.item(), 6)
-    0.45
-    """
-    check_positive("rho", rho, allow_zero=True)
-    x, y = batch
-    optimizer.zero_grad()
-    value = loss(model(x), y)
-    value.backward()
-    moved = [p for p in model.parameters() if p.grad is not None]
-    before = [p.detach().clone() for p in moved]
-    length = torch.stack([p.grad.norm() for p in moved]).norm()
-    try:
-        with torch.no_grad():
-            for parameter in moved:
-                parameter.add_(parameter.grad * (rho / length.clamp(min=1e-12)))
-        optimizer.zero_grad()
-        loss(model(x), y).backward()
-    finally:
-        with torch.no_grad():
-            for parameter, old in zip(moved, before, strict=True):
-                parameter.copy_(old)
-    optimizer.step()
-    return value.item()

@@ -1,4 +1,8 @@
-"""A spectrum and a landscape in a few numbers, for the rows of `FlatMinima`."""
+"""Is a causally pruned network in a flatter minimum? Curvature and landscape, with the controls.
+
+Paper: "A Granger-causal perspective on gradient descent with application to pruning", section 4.2,
+figures 3 to 5.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from causalprune_lib.diagnostics.curvature import SpectralDensity, spectral_density, top_eigenvalues
-from causalprune_lib.diagnostics.landscape import (
-    LossSurface,
-    loss_surface,
-    perturbation_flatness,
-)
+from causalprune_lib.diagnostics.curvature import spectral_density, top_eigenvalues
+from causalprune_lib.diagnostics.landscape import loss_surface, perturbation_flatness
 from causalprune_lib.dynamics.tangent import Batch
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.data import Dataset
@@ -24,43 +24,11 @@ from causalprune_lib.pruning.contest import Contest
 from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model, masks_of, remove_masks
 from causalprune_lib.pruning.scores import magnitude_scores
 from causalprune_studies.ch08_causal_pruning.study import POST, RANDOM, RECORD, CausalRecipe
-from causalprune_studies.ch09_flat_minima.sharpness import rescale_relu
-
-# ---- summaries: A spectrum and a landscape in a few numbers, for the rows of `FlatMinima`.
-
-
-def spectrum_summary(density: SpectralDensity) -> dict[str, float]:
-    """Three numbers of a spectrum: is this a minimum, and in how many directions does it bend?
-
-    `lowest`: the lowest node. `negative`: the part of sum |lambda| that negative eigenvalues make
-    up; zero at a minimum. `near_zero`: the share of eigenvalues within 1% of the largest, on either
-    side of zero.
-    """
-    sizes = density.weights * density.nodes.abs()
-    below = density.nodes < 0
-    near = 0.01 * float(density.nodes[-1])
-    return {
-        "lowest": float(density.nodes[0]),
-        "negative": float(sizes[below].sum() / sizes.sum()),
-        "near_zero": density.mass_within(-near, near),
-    }
-
-
-def landscape_summary(surface: LossSurface) -> dict[str, float]:
-    """How much log(1 + loss) rises around the network: the mean over the plane, less the centre.
-
-    `rise` is over the whole plane, `rise_half` where neither direction goes more than half as far.
-    The plane must have a point in its middle.
-    """
-    log_loss = surface.log_loss
-    centre = log_loss[len(surface.alphas) // 2, len(surface.betas) // 2]
-    near = [axis.abs() <= 0.5 * axis.abs().max() + 1e-9 for axis in (surface.alphas, surface.betas)]
-    half = log_loss[near[0]][:, near[1]]
-    return {"rise": float(log_loss.mean() - centre), "rise_half": float(half.mean() - centre)}
-
-
-# ---- networks: The study of the chapter "Flat minima": is a causally pruned network in a flatter
-
+from causalprune_studies.ch09_flat_minima.sharpness import (
+    landscape_summary,
+    rescale_relu,
+    spectrum_summary,
+)
 
 # Name -> ranking and allocation: which weights of a layer stay, and whose threshold says how many.
 PRUNED = {
@@ -69,8 +37,6 @@ PRUNED = {
     "magnitude at causal": ("magnitude", "causal"),
     "random at causal": ("random", "causal"),
 }
-
-
 NETWORKS = ("dense", *PRUNED)
 
 
@@ -269,7 +235,6 @@ class FlatMinima(CausalRecipe):
 # needs a GPU:
 # FlatMinima(model="resnet18", dataset="cifar10", twin=("layer1.0.conv1", "layer1.0.conv2")).
 _FULL = {"subset": (10_000, 10_000), "profile": "full"}
-
 
 FLAT_MINIMA_STUDIES: dict[str, tuple[FlatMinima, ...]] = {
     "quick": (

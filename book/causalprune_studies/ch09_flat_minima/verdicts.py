@@ -1,4 +1,4 @@
-"""Verdicts of the chapter "Flat minima", from the rows of its study.
+"""The claims of the chapter "Flat minima", and what decides each of them.
 
 The criteria were written before the full rows. What had been seen by then: the quick study, and of
 the full size the networks of Fashion-MNIST with seed 100, which is not among the full rows. There
@@ -7,7 +7,8 @@ the weights that are left, and larger among all: the paper does not say which it
 count in "flatter than magnitude".
 
 A pair is one network: a data set and a seed, so two data sets with three seeds give six. Where no
-space is named, eigenvalues are those of the weights that are left.
+space is named, eigenvalues are those of the weights that are left. A comparison that fewer than two
+networks allow counts as not passed.
 
 Paper: "A Granger-causal perspective on gradient descent with application to pruning".
 """
@@ -27,75 +28,27 @@ from causalprune_studies.ch09_flat_minima.tables import (
     measured_by,
     rank_agreement,
     ratios,
+    times,
 )
-from causalprune_studies.judge import grade
-
-CLAIMS = {
-    "as flat as the original": "Causal pruning improves the top eigenvalues, or leaves them as in "
-    "the unpruned network (section 4.2, figure 3).",
-    "flatter than magnitude": "Magnitude pruning increases the top eigenvalues by a large margin, "
-    "causal pruning gives a flatter minimum (section 4.2, figure 3).",
-    "flatter landscape": "The loss landscape of causal pruning is flatter than that of magnitude "
-    "pruning (figures 4 and 5).",
-    "flatness explains accuracy": "Flatter minima generalise better, which explains the accuracy "
-    "of pruned networks (sections 1 and 4.2).",
-}
-
-
-CRITERIA = {
-    "as flat as the original": "reproduced if the top eigenvalue of the causal network is less "
-    "than 1.5 times that of the dense one, at the end and at equal training loss (upper ends of "
-    "two intervals of the mean ratio); partly if in one of the two",
-    "flatter than magnitude": "reproduced if the top eigenvalue of the causal network is below "
-    "that of magnitude, and of magnitude and random at causal's counts per layer, each of them at "
-    "the end and at equal training loss (six intervals of the mean ratio below 1); partly if at "
-    "the end it is below that of magnitude at its own counts, with or without the pruned weights "
-    "among the variables",
-    "flatter landscape": "reproduced if log(1 + loss) rises less over the paper's plane around "
-    "the causal network than around magnitude, and around magnitude and random at causal's "
-    "counts, and so does the loss when every filter is shaken by a tenth of its size (six "
-    "intervals of the mean ratio below 1); partly if less than around magnitude at its own "
-    "counts, on the plane",
-    "flatness explains accuracy": "reproduced if flatter networks are the more accurate ones by "
-    "every measure (mean rank correlation over the networks of a seed, four intervals above "
-    "zero), and by one of them more so than networks with a lower training loss (interval of the "
-    "difference above zero); partly if by one measure at least (interval above zero)",
-}
-
+from causalprune_studies.judge import Claim, grade, judged
 
 OTHERS = ("magnitude", "magnitude at causal", "random at causal")
-
-
 MARGIN = math.log10(1.5)
 
 
 def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
-    """The verdict on each claim, by `CRITERIA`.
-
-    A comparison that fewer than two networks allow counts as not passed.
-
-    Raises
-    ------
-    ValueError
-        If `rows` does not pass `require_full`.
-    """
-    rows = require_full(rows)
-    return {
-        "as flat as the original": _as_flat(rows),
-        "flatter than magnitude": _flatter(rows),
-        "flatter landscape": _landscape(rows),
-        "flatness explains accuracy": _accuracy(rows),
-    }
+    """The verdict on each of `CLAIMS`; refuses rows that are not full."""
+    return judged(CLAIMS, require_full(rows))
 
 
-def _as_flat(rows: pd.DataFrame) -> Verdict:
+def _as_flat(sentence: str, rows: pd.DataFrame) -> Verdict:
     tops = measure(rows, "top eigenvalue")
     end = ratios(tops, "causal", "dense")
     equal = ratios(at_equal_loss(rows, "causal", "dense"), "causal", "dense")
     random = ratios(tops, "random at causal", "dense")
     passed = [gap.high < MARGIN for gap in (end, equal)]
     return _verdict(
-        "as flat as the original",
+        sentence,
         grade(all(passed), any(passed)),
         end,
         f"the ratio at equal training loss is {_times(equal)}; random weights at causal's counts, "
@@ -104,7 +57,7 @@ def _as_flat(rows: pd.DataFrame) -> Verdict:
     )
 
 
-def _flatter(rows: pd.DataFrame) -> Verdict:
+def _flatter(sentence: str, rows: pd.DataFrame) -> Verdict:
     tops = measure(rows, "top eigenvalue")
     end = {b: ratios(tops, "causal", b) for b in OTHERS}
     equal = {b: ratios(at_equal_loss(rows, "causal", b), "causal", b) for b in OTHERS}
@@ -114,7 +67,7 @@ def _flatter(rows: pd.DataFrame) -> Verdict:
     )
     reproduced = all(gap.high < 0 for gap in (*end.values(), *equal.values()))
     return _verdict(
-        "flatter than magnitude",
+        sentence,
         grade(reproduced, end["magnitude"].high < 0 or everything.high < 0),
         end["magnitude"],
         f"the top eigenvalue of the causal network in units of that of {said}; with the pruned "
@@ -123,23 +76,21 @@ def _flatter(rows: pd.DataFrame) -> Verdict:
     )
 
 
-def _landscape(rows: pd.DataFrame) -> Verdict:
+def _landscape(sentence: str, rows: pd.DataFrame) -> Verdict:
     plane = {b: ratios(measure(rows, "landscape"), "causal", b) for b in OTHERS}
     shaken = {b: ratios(measure(rows, "shaking"), "causal", b) for b in OTHERS}
     said = "; ".join(f"{b}: {_times(plane[b])} and {_times(shaken[b])}" for b in OTHERS)
+    reproduced = all(gap.high < 0 for gap in (*plane.values(), *shaken.values()))
     return _verdict(
-        "flatter landscape",
-        grade(
-            all(gap.high < 0 for gap in (*plane.values(), *shaken.values())),
-            plane["magnitude"].high < 0,
-        ),
+        sentence,
+        grade(reproduced, plane["magnitude"].high < 0),
         plane["magnitude"],
         f"causal's rise on the plane and under shaking, in units of that of {said}",
         "times magnitude's mean rise of log(1 + loss)",
     )
 
 
-def _accuracy(rows: pd.DataFrame) -> Verdict:
+def _accuracy(sentence: str, rows: pd.DataFrame) -> Verdict:
     ranks = rank_agreement(rows)
     means = {name: part.value.to_numpy() for name, part in ranks.groupby("method", sort=False)}
     means = {name: (values.mean(), *t_interval(values, 0.95)) for name, values in means.items()}
@@ -152,7 +103,7 @@ def _accuracy(rows: pd.DataFrame) -> Verdict:
     said = ", ".join(f"{name} {mean:+.2f}" for name, (mean, _, _) in means.items())
     mean, low, high = means["top eigenvalue"]
     return Verdict(
-        CLAIMS["flatness explains accuracy"],
+        sentence,
         grade(all(above) and any(gap.low > 0 for gap in gaps), any(above)),
         float(mean),
         (low, high),
@@ -164,20 +115,58 @@ def _accuracy(rows: pd.DataFrame) -> Verdict:
     )
 
 
-def _verdict(name: str, word: str, gap: PairedDifference, control: str, unit: str) -> Verdict:
+def _verdict(sentence: str, word: str, gap: PairedDifference, control: str, unit: str) -> Verdict:
     """The effect as a ratio: the geometric mean over networks."""
-    return Verdict(
-        CLAIMS[name],
-        word,
-        10**gap.mean,
-        (10**gap.low, 10**gap.high),
-        gap.n,
-        f"{control}. A seed is one dense network",
-        unit,
-    )
+    interval = (10**gap.low, 10**gap.high)
+    control = f"{control}. A seed is one dense network"
+    return Verdict(sentence, word, 10**gap.mean, interval, gap.n, control, unit)
 
 
 def _times(gap: PairedDifference) -> str:
     if gap.n < 2:
-        return f"not measurable ({gap.n} networks)"
-    return f"{10**gap.mean:.2f} ({10**gap.low:.2f} to {10**gap.high:.2f}, {gap.n} networks)"
+        return f"{times(gap)} ({gap.n} networks)"
+    return f"{times(gap)[:-1]}, {gap.n} networks)"
+
+
+CLAIMS = (
+    Claim(
+        "as flat as the original",
+        "Causal pruning improves the top eigenvalues, or leaves them as in the unpruned network "
+        "(section 4.2, figure 3).",
+        "reproduced if the top eigenvalue of the causal network is less than 1.5 times that of the "
+        "dense one, at the end and at equal training loss (upper ends of two intervals of the mean "
+        "ratio); partly if in one of the two",
+        _as_flat,
+    ),
+    Claim(
+        "flatter than magnitude",
+        "Magnitude pruning increases the top eigenvalues by a large margin, causal pruning gives a "
+        "flatter minimum (section 4.2, figure 3).",
+        "reproduced if the top eigenvalue of the causal network is below that of magnitude, and of "
+        "magnitude and random at causal's counts per layer, each of them at the end and at equal "
+        "training loss (six intervals of the mean ratio below 1); partly if at the end it is below "
+        "that of magnitude at its own counts, with or without the pruned weights among the "
+        "variables",
+        _flatter,
+    ),
+    Claim(
+        "flatter landscape",
+        "The loss landscape of causal pruning is flatter than that of magnitude pruning (figures 4 "
+        "and 5).",
+        "reproduced if log(1 + loss) rises less over the paper's plane around the causal network "
+        "than around magnitude, and around magnitude and random at causal's counts, and so does "
+        "the loss when every filter is shaken by a tenth of its size (six intervals of the mean "
+        "ratio below 1); partly if less than around magnitude at its own counts, on the plane",
+        _landscape,
+    ),
+    Claim(
+        "flatness explains accuracy",
+        "Flatter minima generalise better, which explains the accuracy of pruned networks "
+        "(sections 1 and 4.2).",
+        "reproduced if flatter networks are the more accurate ones by every measure (mean rank "
+        "correlation over the networks of a seed, four intervals above zero), and by one of them "
+        "more so than networks with a lower training loss (interval of the difference above zero); "
+        "partly if by one measure at least (interval above zero)",
+        _accuracy,
+    ),
+)
