@@ -5,7 +5,7 @@ d_i(k) = |v_{i+k} - v_{j(i)+k}|, and the divergence curve is S(k) = mean_i ln d_
 is its slope, in nats per sample. It asks whether nearby stretches of ONE series part exponentially.
 It is an estimate of a Lyapunov exponent only where the series comes from a deterministic system and
 fills its attractor densely enough; noise and random walks have a positive slope too, above all
-between S(0) and S(1). Compare with `surrogates`, and with `tangent`, which needs no embedding.
+between S(0) and S(1). Compare with surrogates, and with `tangent`, which needs no embedding.
 
 Two conventions:
 

@@ -18,11 +18,11 @@ from functools import partial
 import torch
 
 from causalprune_lib._validation import check_choice, check_int
-from causalprune_lib.dynamics import surrogates
 from causalprune_lib.dynamics.lyapunov import largest_lyapunov
 from causalprune_lib.dynamics.systems import ar1, henon, logistic, random_walk, white_noise
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.pruning.windows import DECIMALS, cut_windows, first_step_estimator
+from causalprune_studies.ch03_exponents import surrogates
 from causalprune_studies.paper_networks.settings import legcnet_settings
 from causalprune_studies.paper_networks.training import (
     legcnet_data,

@@ -9,8 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causalprune_lib.dynamics.surrogates import aaft, increment_shuffled, phase_randomised, shuffled
 from causalprune_lib.dynamics.systems import ar1, logistic, random_walk
+from causalprune_studies.ch03_exponents.surrogates import (
+    aaft,
+    increment_shuffled,
+    phase_randomised,
+    shuffled,
+)
 
 EVERY = [shuffled, phase_randomised, aaft, increment_shuffled]
 
