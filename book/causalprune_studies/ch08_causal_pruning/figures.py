@@ -21,6 +21,7 @@ from causalprune_lib.evidence.style import (
     percent,
     use_style,
 )
+from causalprune_studies.figures import plot_dots
 
 # ---- causal: Figures of the chapter "Causal pruning". Finished numbers in, Axes out.
 
@@ -317,4 +318,13 @@ def plot_kept(
         ax.set_xlim(-0.5, len(layers) - 0.5)
         ax.set_ylabel("Weights kept in the layer (%)")
         legend_above(ax)
+    return ax
+
+
+def plot_latency(timed: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Time of one forward pass over that of the first model, from `compare_latency`: quartiles."""
+    named = timed.rename(columns={"ratio": "mean", "ratio_q25": "low", "ratio_q75": "high"})
+    label = f"Time per pass (times that of {timed.model[0]})"
+    ax = plot_dots(named, y="model", xlabel=label, reference=1, ax=ax)
+    ax.set_xlim(0, None)
     return ax
