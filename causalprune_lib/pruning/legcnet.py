@@ -221,18 +221,8 @@ class LEGCNet(BaseEstimator):
                     f"...).ends); step {step} has none."
                 )
         self.trajectory_ = trajectory
-        return self.fit_exponents(windowed.exponent[: len(error)], error, layout=layout)
-
-    def fit_exponents(
-        self,
-        exponents: torch.Tensor,
-        error: np.ndarray | torch.Tensor,
-        *,
-        layout: ParameterLayout,
-    ) -> LEGCNet:
-        """Decide from exponents (W, P) and error rates (W,) of your own, at the windows' ends."""
-        self.error_ = np.asarray(torch.as_tensor(error).cpu(), np.float64)
-        self.exponents_ = torch.as_tensor(exponents)
+        self.error_ = np.asarray(torch.as_tensor(error).cpu(), np.float64)  # (W,)
+        self.exponents_ = windowed.exponent[: len(error)]  # (W, P)
         self.decision_ = legcnet_decision(
             self.exponents_,
             torch.as_tensor(error).to(self.exponents_.device),
