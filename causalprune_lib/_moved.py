@@ -20,6 +20,7 @@ MOVED = {  # old name -> (module, name there)
     "inverse_unstructured": (__name__, "inverse_unstructured"),
     "latency": (__name__, "latency"),
     "legcnet_unstructured": (__name__, "legcnet_unstructured"),
+    "loss_slice": (__name__, "loss_slice"),
     "measured": (STUDIES, "measured"),
     "obd_unstructured": (__name__, "obd_unstructured"),
     "overlap_table": ("causalprune_lib.pruning.masks", "overlap_table"),
@@ -65,6 +66,22 @@ def legcnet_unstructured(model, amount=None, *, data, **options):
     found = LEGCNet(**options).fit(model, data)
     masks = found.masks_ if amount is None else found.masks_at(amount, within=masks_of(model))
     return apply_masks(model, masks)
+
+
+def loss_slice(model, loss, batches, *, direction=None, extent=1.0, points=51, seed=0, **_):
+    """use loss_surface, whose middle row is the slice along its first direction."""
+    import torch
+
+    from causalprune_lib.diagnostics import hessian, landscape
+
+    objective = hessian.Objective(model, loss, batches, seed=seed)
+    if direction is None:
+        direction = landscape.filter_normalised_directions(model, seed=seed)[0]
+    alphas = torch.linspace(-extent, extent, points).double()
+    with torch.inference_mode(), objective.at_rest():
+        places = [objective.theta + a * direction.to(objective.theta) for a in alphas]
+        losses = torch.tensor([objective.mean_loss(theta) for theta in places]).double()
+    return SimpleNamespace(alphas=alphas, loss=losses)
 
 
 def obd_unstructured(model, amount=None, *, movement, **options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import graphlib
 import json
 import re
@@ -12,9 +13,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
 
 import causalprune_lib
 import causalprune_studies
+from causalprune_lib import _moved
 from causalprune_lib._moved import MOVED
 
 ROOT = Path(__file__).parents[1]
@@ -180,6 +185,21 @@ def test_names_that_left_still_work_and_say_where_they_went(name):
     assert name not in HOMES
     with pytest.warns(DeprecationWarning, match=f"causalprune_lib.{name} "):
         assert getattr(causalprune_lib, name) is not None
+
+
+def test_functions_that_left_do_what_they_did():
+    x = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    model, batch = nn.Linear(3, 2, bias=False), (x, torch.zeros(12, 2))
+    size = model.weight.abs()
+    cut = _moved.loss_slice(model, F.mse_loss, [batch], direction=model.weight.flatten(), points=3)
+    loss = F.mse_loss(model(x), batch[1]).item()
+    assert cut.loss.tolist() == pytest.approx([0, loss, 4 * loss])
+    assert _moved.latency(model, x, repeats=3).median > 0
+    one = _moved.inverse_unstructured(copy.deepcopy(model), 1)
+    assert one.weight_mask.flatten().argmin() == size.argmax()
+    moved = {"weight": torch.full((2, 3), 2.0)}
+    other = _moved.obd_unstructured(copy.deepcopy(model), 1, movement=moved)
+    assert other.weight_mask.flatten().argmin() == size.argmin()
 
 
 PAGE_NAMES = set(causalprune_studies.__all__)
