@@ -59,7 +59,8 @@ def causal_structured(
         A batch that shows how data walk through the network.
     scope : {"layer", "global", "like"}
         One ranking per layer, one over all layers, or as many filters per layer as the masks `like`
-        keep. Layers whose outputs are added count as one.
+        keep. Layers whose outputs are added count as one. The default differs from that for single
+        weights: sums over filters of different sizes do not compare.
     floor : int or float
         The least number or fraction of filters that every layer keeps.
     ignore : sequence of str
