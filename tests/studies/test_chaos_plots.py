@@ -1,4 +1,4 @@
-"""The figures of chaos: they draw the numbers they are given, with units, for every reader."""
+"""The figures of chaos draw the numbers they are given; their looks are in `test_figures.py`."""
 
 from __future__ import annotations
 
@@ -11,147 +11,82 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from causalprune_studies.ch02_chaos import figures as chaos_plots
-from causalprune_studies.ch02_chaos import figures as map_plots
-from causalprune_studies.ch02_chaos.figures import slide_distances
+from causalprune_studies.ch02_chaos import figures
+
+VALUES = np.array([[1e-8, 1e-8], [0.0, 2e-8], [4e-8, 3e-8]])  # (moments, seeds)
 
 
 @pytest.fixture(autouse=True)
-def close_figures():
+def closed():
     yield
     plt.close("all")
 
 
-RISING = np.geomspace(1e-8, 1e-2, 30)[:, None] * np.array([1.0, 2.0])  # (moments, seeds)
-
-
-def edge_table():
-    steps = [0, 10, 20]
-    frames = [
-        pd.DataFrame({"step": steps, "lr": lr, "loss": [1.0, 0.5, 0.1], "edge": [lr, 1.0, 2.0]})
-        for lr in (0.1, 0.5)
-    ]
-    return pd.concat(frames)
-
-
-def summary():
-    rows = [(kind, lr) for kind in ("twin", "tangent") for lr in (0.5, 0.1, 1.0)]
-    frame = pd.DataFrame(rows, columns=["kind", "lr"])
-    mean = 0.01 * np.arange(1, 7)
-    return frame.assign(mean=mean, low=mean - 0.002, high=mean + 0.001)
-
-
-def bifurcation(**options):
-    rates = np.linspace(0.5, 2, 7)
-    states = {"right": np.ones((7, 4)), "left": -np.ones((7, 4))}
-    return map_plots.plot_bifurcation(rates, states, np.linspace(-1, 1, 7), **options)
-
-
-FIGURES = {
-    "orbits": lambda: map_plots.plot_orbits({"a": [1, 0.5], "b": [1, -1]}, target=0.0),
-    "bifurcation": lambda: bifurcation(marks={"edge": 1.0}),
-    "edge": lambda: map_plots.plot_edge_of_stability(edge_table()),
-    "distances": lambda: chaos_plots.plot_distances({"a": RISING, "b": RISING[::-1]}, start=1e-8),
-    "exponents": lambda: chaos_plots.plot_exponents(summary(), hue="kind", edge=0.4),
-    "running": lambda: chaos_plots.plot_running_exponents({"a": RISING, "b": 2 * RISING}),
-    "growth": lambda: chaos_plots.plot_growth(np.array([[0.5, 2.0, 1.0], [3.0, 1.0, 9.0]])),
-}
-each_figure = pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES.keys())
-
-
 def lines(ax):
-    """Label -> list of (x, y), lines of one name together, in the order drawn."""
-    found, name = {}, None
-    for line in ax.lines:
-        if line.get_label() != "_" and not line.get_label().startswith("_child"):
-            name = line.get_label()
-        found.setdefault(name, []).append(line.get_xydata().T)
-    return found
-
-
-@each_figure
-def test_every_axis_is_labelled_and_no_text_is_small(draw):
-    axes = np.atleast_1d(draw())
-    figure = axes[0].figure
-    figure.draw_without_rendering()
-    assert axes[-1].get_xlabel()
-    for ax in axes:
-        assert ax.get_ylabel()
-        legend = ax.get_legend()
-        texts = [ax.xaxis.label, ax.yaxis.label, *ax.texts, *(legend.get_texts() if legend else [])]
-        assert min(text.get_fontsize() for text in texts if text.get_text()) >= 12
-        assert legend is None or not legend.get_frame_on()
-    assert figure.get_size_inches()[0] == pytest.approx(6.4)
-
-
-@each_figure
-def test_the_style_of_the_caller_is_left_alone(draw):
-    before = dict(mpl.rcParams)
-    draw()
-    assert dict(mpl.rcParams) == before
-
-
-def test_lines_of_two_names_differ_in_more_than_colour():
-    ax = chaos_plots.plot_distances({"a": RISING, "b": RISING})
-    looks = {(line.get_marker(), line.get_linestyle()) for line in ax.lines}
-    assert len(looks) == 2
+    """(x, y) of each line, in the order drawn."""
+    return [line.get_xydata().T for line in ax.lines]
 
 
 def test_distances_are_drawn_at_their_steps_and_zeros_are_left_out():
-    values = np.array([[1e-8, 1e-8], [0.0, 2e-8], [4e-8, 3e-8]])
-    ax = chaos_plots.plot_distances({"a": values}, every=10)
-    (x, first), (_, second) = lines(ax)["a"]
-    assert x.tolist() == [0, 10, 20]
+    ax = figures.plot_distances({"a": VALUES}, start=1e-8)
+    (x, first), (_, second), (_, start) = lines(ax)
+    assert x.tolist() == [0, 1, 2]
     assert np.isnan(first[1])
     assert first[2] == 4e-8
     assert second.tolist() == [1e-8, 2e-8, 3e-8]
+    assert list(start) == [1e-8, 1e-8]
     assert ax.get_yscale() == "log"
 
 
-def test_exponents_are_drawn_in_the_order_of_the_rates_with_their_bands():
-    ax = chaos_plots.plot_exponents(summary(), hue="kind")
-    x, y = lines(ax)["twin"][0]
-    assert x.tolist() == [0.1, 0.5, 1.0]
-    assert y.tolist() == [0.02, 0.01, 0.03]
-    band = ax.collections[0].get_paths()[0].get_extents()
-    assert (band.y0, band.y1) == pytest.approx((0.008, 0.031))
+def test_each_panel_of_rounding_has_its_own_curves_and_the_figure_one_legend():
+    panels = {"left": {"twin": VALUES, "placebo": VALUES}, "right": {"twin": 2 * VALUES}}
+    left, right = figures.plot_rounding(panels, start=1e-8)
+    assert [len(ax.lines) for ax in (left, right)] == [5, 3]
+    assert lines(right)[1][1].tolist() == [2e-8, 4e-8, 6e-8]
+    assert [ax.get_legend() for ax in (left, right)] == [None, None]
+    shown = left.figure.legends[0].get_texts()
+    assert [text.get_text() for text in shown] == ["twin", "placebo"]
 
 
 def test_a_running_exponent_begins_after_one_step_and_negative_values_leave_a_gap():
-    ax = chaos_plots.plot_running_exponents({"a": np.array([[0.5], [-0.1], [0.2]])})
-    x, y = lines(ax)["a"][0]
+    ax = figures.plot_running_exponents({"a": np.array([[0.5], [-0.1], [0.2]])})
+    ((x, y),) = lines(ax)
     assert x.tolist() == [1, 2, 3]
     assert np.isnan(y[1])
     assert y[2] == 0.2
 
 
 def test_growth_is_sorted_and_ends_at_all_weights():
-    ax = chaos_plots.plot_growth(np.array([[0.5, 2.0, 1.0, 4.0]]))
-    x, y = lines(ax)["network 0"][0]
+    ax = figures.plot_growth(np.array([[0.5, 2.0, 1.0, 4.0]]))
+    (x, y), _ = lines(ax)
     assert y.tolist() == [0.5, 1.0, 2.0, 4.0]
     assert x.tolist() == [25, 50, 75, 100]
 
 
 def test_the_bifurcation_shows_every_state_and_the_exponent():
-    top, bottom = bifurcation()
+    states = {"right": np.ones((7, 4)), "left": -np.ones((7, 4))}
+    exponent = np.linspace(-1, 1, 7)
+    top, bottom = figures.plot_bifurcation(np.linspace(0.5, 2, 7), states, exponent, marks={})
     dots = [line for line in top.lines if line.get_marker() == ","]
     assert [len(line.get_xdata()) for line in dots] == [28, 28]
     assert set(dots[1].get_ydata()) == {-1.0}
-    assert bottom.lines[1].get_ydata().tolist() == np.linspace(-1, 1, 7).tolist()
+    assert bottom.lines[1].get_ydata().tolist() == exponent.tolist()
 
 
 def test_the_edge_has_its_dashed_line_at_two():
-    _, bottom = map_plots.plot_edge_of_stability(edge_table())
-    assert [2.0, 2.0] in [list(line.get_ydata()) for line in bottom.lines]
+    table = pd.DataFrame({"step": [0, 10], "lr": 0.5, "loss": [1.0, 0.5], "edge": [0.5, 1.9]})
+    top, bottom = figures.plot_edge_of_stability(table)
+    assert lines(top)[0][1].tolist() == [1.0, 0.5]
+    assert [y.tolist() for _, y in lines(bottom)] == [[0.5, 1.9], [2.0, 2.0]]
 
 
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"curves\['a'\] must have shape"):
-        chaos_plots.plot_distances({"a": np.ones(3)})
+        figures.plot_distances({"a": np.ones(3)}, start=1)
     with pytest.raises(ValueError, match=r"exponent must have shape \(2\)"):
-        map_plots.plot_bifurcation(np.ones(2), {}, np.ones(3))
+        figures.plot_bifurcation(np.ones(2), {}, np.ones(3), marks={})
     with pytest.raises(ValueError, match="each must be one of"):
-        map_plots.plot_edge_of_stability(edge_table().drop(columns="edge"))
+        figures.plot_edge_of_stability(pd.DataFrame({"step": [0], "lr": 0.5, "loss": 1.0}))
 
 
 # The slider -----------------------------------------------------------------
@@ -162,7 +97,7 @@ def slider(**options):
     distance[5, 0, 0] = 0.0
     given = {"labels": list("abc"), "titles": list("xyz"), "start": 1e-8, "every": 5, "first": 1}
     given |= options
-    return distance, slide_distances(distance, 2 * distance, **given)
+    return distance, figures.slide_distances(distance, 2 * distance, **given)
 
 
 def test_each_position_shows_the_curves_of_one_rate_and_no_others():
@@ -195,7 +130,7 @@ def test_a_distance_of_zero_is_a_gap_on_the_logarithmic_axis():
 def test_a_slider_of_the_size_of_the_book_is_below_one_megabyte():
     distance = np.random.default_rng(0).uniform(1e-8, 1, (1001, 5, 12))
     texts = {"labels": list("abcdefghijkl"), "titles": ["a long title"] * 12}
-    figure = slide_distances(distance, distance, start=1e-8, every=10, **texts)
+    figure = figures.slide_distances(distance, distance, start=1e-8, every=10, **texts)
     assert len(figure.to_json()) < 1e6
 
 

@@ -12,7 +12,6 @@ from causalprune_lib.evidence.grid import run_grid
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.windows import first_step_estimator
 from causalprune_studies.ch02_chaos.study import (
-    CHAOS_STUDIES,
     ORDERS,
     LearningRateSweep,
     PerturbedWeights,
@@ -149,8 +148,3 @@ def test_the_metrics_are_read_from_the_record(record):
     assert found["released"] == pytest.approx(estimate(windows).nanmean().item())
     windows = record.twins.difference.T.unfold(1, 20, 18)
     assert found["described"] == pytest.approx(estimate(windows).nanmean().item())
-
-
-def test_the_full_studies_are_filed_as_full():
-    for profile, studies in CHAOS_STUDIES.items():
-        assert {study.profile for study in studies} == {profile}

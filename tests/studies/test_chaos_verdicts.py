@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from causalprune_studies.ch02_chaos import verdicts as ch02
-from causalprune_studies.ch02_chaos.study import halves_by_order
+from causalprune_studies.ch02_chaos.tables import halves_by_order
 from causalprune_studies.ch03_exponents import verdicts as ch03
 from causalprune_studies.ch03_exponents.study import CHAOTIC, ITSELF, NOT_CHAOTIC
 
@@ -74,7 +74,7 @@ def words(verdicts):
 )
 def test_training_is_judged_by_its_twins_and_its_second_half(changes, expected):
     found = ch02.verdicts(training(**changes))
-    assert [*found] == [*ch02.CRITERIA]
+    assert [*found] == [claim.name for claim in ch02.CLAIMS]
     assert words(found) == expected
     assert [v.n_seeds for v in found.values()] == [15, 15, 5]
 

@@ -121,9 +121,12 @@ EXAMPLES = {
     "ch02_chaos.plot_edge_of_stability": call(
         table(lr=[0.1, 0.5], step=[0, 10, 20]).assign(loss=lambda f: f["mean"], edge=1.9)
     ),
+    "ch02_chaos.plot_rounding": call(
+        {"small rate": {"one": RISING, "other": RISING}, "large": {"one": RISING}}, start=1e-8
+    ),
     "ch02_chaos.plot_distances": call({"one": RISING, "other": RISING[::-1]}, start=1e-8),
     "ch02_chaos.plot_exponents": call(
-        table(kind=["twin", "tangent"], lr=[0.1, 0.5, 1.0]), hue="kind", edge=0.4
+        table(kind=["twin", "tangent"], lr=[0.1, 0.5, 1.0]), hue="kind"
     ),
     "ch02_chaos.plot_running_exponents": call({"one": RISING, "other": 2 * RISING}),
     "ch02_chaos.plot_growth": call(np.array([[0.5, 2.0, 1.0], [3.0, 1.0, 9.0]])),

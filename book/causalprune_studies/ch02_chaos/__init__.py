@@ -3,7 +3,7 @@
 PAGE = "02-is-sgd-chaotic"
 TITLE = "Is SGD chaotic?"
 STUDIES = {
-    "is-sgd-chaotic": "study:CHAOS_STUDIES",
+    "is-sgd-chaotic": "study:STUDIES",
 }  # rows -> where the specs are
 VERDICTS = {
     "is-sgd-chaotic": "verdicts:verdicts",

@@ -1,6 +1,7 @@
-"""The interactive figure of the chapter "Is SGD chaotic?": twins at every learning rate.
+"""Figures of chapter 2: orbits of a map, twins, exponents, growth. Finished numbers in, Axes out.
 
-It is a plotly figure whose curves are all there from the start; the slider only shows and hides.
+The one with a slider is a plotly figure whose curves are all there from the start; the slider only
+shows and hides.
 """
 
 from __future__ import annotations
@@ -22,47 +23,34 @@ from causalprune_lib.evidence.style import (
     GREY,
     PALETTE,
     VERMILLION,
-    canvas,
     legend_above,
     line_styles,
     use_style,
 )
+from causalprune_studies.figures import plot_lines
 
-# ---- maps: Figures of training seen as a map: orbits, where they end up, and the edge of stabili
-
-
-MAP_STEPS = "Training step"
+STEPS = "Training step"
+DISTANCE = "Distance between the twins"
+WEIGHT = r"Weight $\theta$"
 
 
 def plot_orbits(
-    orbits: Mapping[str, Sequence[float]],
-    *,
-    ylabel: str = r"Weight $\theta$",
-    target: float | None = None,
-    ax: Axes | None = None,
+    orbits: Mapping[str, Sequence[float]], *, target: float, ax: Axes | None = None
 ) -> Axes:
     """A single weight against the step, one line per orbit.
 
     Parameters
     ----------
     orbits : mapping of name to sequence (T+1,)
-        Row 0 is the start.
-    ylabel : str
-        What the weight is.
-    target : float, optional
+        The start, and where the weight is after every step.
+    target : float
         Where the minimum lies: a line across.
     ax : Axes, optional
         Where to draw.
     """
-    styles = line_styles(orbits)
-    with canvas(ax) as ax:
-        if target is not None:
-            ax.axhline(target, color=GREY, linewidth=1)
-        for name, values in orbits.items():
-            ax.plot(values, label=name, markersize=5, **styles[name])
-        ax.set_xlabel(MAP_STEPS)
-        ax.set_ylabel(ylabel)
-        legend_above(ax)
+    table = _lines_of({name: np.reshape(values, (-1, 1)) for name, values in orbits.items()})
+    ax = plot_lines(table, x="at", hue="name", xlabel=STEPS, ylabel=WEIGHT, interval="none", ax=ax)
+    ax.axhline(target, color=GREY, linewidth=1)
     return ax
 
 
@@ -71,8 +59,7 @@ def plot_bifurcation(
     states: Mapping[str, np.ndarray],
     exponent: np.ndarray,
     *,
-    marks: Mapping[str, float] | None = None,
-    ylabel: str = r"Weight $\theta$",
+    marks: Mapping[str, float],
     axes: Sequence[Axes] | None = None,
 ) -> np.ndarray:
     """Where an orbit goes in the long run, and its exponent below, against the learning rate.
@@ -85,33 +72,29 @@ def plot_bifurcation(
         The last n states for each learning rate, one entry per start.
     exponent : array (E,)
         Nats per step.
-    marks : mapping of name to float, optional
+    marks : mapping of name to float
         Learning rates to mark by a vertical line with a name.
-    ylabel : str
-        What the state is.
     axes : two Axes, optional
         Where to draw.
     """
-    rates, exponent = np.asarray(rates), np.asarray(exponent)
     check_shape("exponent", exponent, (len(rates),))
     with _two_panels(axes, height=5.6, ratios=(3, 2)) as (top, bottom):
         for colour, (name, values) in zip(PALETTE, states.items(), strict=False):
-            values = np.asarray(values)
             check_shape(f"states[{name!r}]", values, (len(rates), None))
             at = np.repeat(rates, values.shape[1])
-            options = {"markersize": 1, "alpha": 0.25, "rasterized": True}
-            top.plot(at, values.ravel(), linestyle="", marker=",", color=colour, **options)
+            look = {"markersize": 1, "alpha": 0.25, "rasterized": True}
+            top.plot(at, values.ravel(), linestyle="", marker=",", color=colour, **look)
             top.plot([], [], linestyle="", marker="o", color=colour, label=name)
         bottom.axhline(0, color=BLACK, linewidth=1)
         bottom.plot(rates, exponent, color=GREY, linewidth=0.8)
         above = np.where(exponent > 0, exponent, np.nan)
         bottom.plot(rates, above, color=VERMILLION, linewidth=1.2)
-        for name, rate in (marks or {}).items():
+        for name, rate in marks.items():
             for ax in (top, bottom):
                 ax.axvline(rate, color=BLACK, linestyle=":", linewidth=1)
             top.text(rate, 0.02, f" {name}", transform=top.get_xaxis_transform())
         bottom.set_ylim(max(-2.5, np.nanmin(exponent[np.isfinite(exponent)])), None)
-        top.set_ylabel(ylabel)
+        top.set_ylabel(WEIGHT)
         bottom.set_ylabel("Exponent\n(nats per step)")
         bottom.set_xlabel(r"Learning rate $\eta$")
         legend_above(top)
@@ -119,148 +102,106 @@ def plot_bifurcation(
 
 
 def plot_edge_of_stability(
-    table: pd.DataFrame, *, edge: float = 2.0, axes: Sequence[Axes] | None = None
+    table: pd.DataFrame, *, axes: Sequence[Axes] | None = None
 ) -> np.ndarray:
     """Loss, and learning rate times sharpness below, against the step, one line per learning rate.
 
     Parameters
     ----------
     table : DataFrame
-        Columns `step`, `lr`, `loss` and `edge` (learning rate times sharpness).
-    edge : float
-        Where a quadratic loss would become unstable: a dashed line.
+        Columns `step`, `lr`, `loss` and `edge` (learning rate times sharpness). At 2, where a
+        quadratic loss becomes unstable, is a dashed line.
     axes : two Axes, optional
         Where to draw.
     """
     require_columns("table", table, ["step", "lr", "loss", "edge"])
-    styles = line_styles(table.lr.unique())
+    table = table.assign(name=[rf"$\eta$ = {lr:g}" for lr in table.lr])
     with _two_panels(axes, height=5.4, ratios=(1, 1)) as (top, bottom):
-        for lr, rows in table.groupby("lr", sort=False):
-            options = {
-                "label": rf"$\eta$ = {lr:g}",
-                "markevery": 0.1,
-                "markersize": 5,
-                **styles[lr],
-            }
-            top.plot(rows.step, rows.loss, **options)
-            bottom.plot(rows.step, rows.edge, **options)
-        bottom.axhline(edge, color=BLACK, linestyle="--", linewidth=1.2)
-        top.set_yscale("log")
-        top.set_ylabel("Training loss")
-        bottom.set_ylabel(r"$\eta$ times sharpness")
+        labels = {"loss": "Training loss", "edge": r"$\eta$ times sharpness"}
+        for ax, (column, label) in zip((top, bottom), labels.items(), strict=True):
+            plot_lines(
+                table.assign(mean=table[column]),
+                x="step",
+                hue="name",
+                xlabel="" if ax is top else STEPS,
+                ylabel=label,
+                interval="none",
+                ax=ax,
+            )
+        bottom.axhline(2, color=BLACK, linestyle="--", linewidth=1.2)
+        bottom.get_legend().remove()
         bottom.set_ylim(0, None)
-        bottom.set_xlabel(MAP_STEPS)
-        legend_above(top)
+        top.set_yscale("log")
     return np.array([top, bottom])
 
 
-@contextmanager
-def _two_panels(
-    axes: Sequence[Axes] | None, *, height: float, ratios: tuple[int, int]
-) -> Iterator[Sequence[Axes]]:
-    """The given two Axes in the style they have, or two new ones in the book's style."""
-    if axes is not None:
-        yield axes
-        return
-    with use_style():
-        options = {"sharex": True, "layout": "constrained", "height_ratios": ratios}
-        yield plt.subplots(2, 1, figsize=(6.4, height), **options)[1]
-
-
-# ---- chaos: Figures of sensitivity to the start: twins, exponents, growth.
-
-
-STEPS = "Training step"
-
-
-DISTANCE = "Distance between the twins"
-
-
-EXPONENT = "Exponent (nats per step)"
-
-
 def plot_distances(
-    curves: Mapping[str, np.ndarray],
-    *,
-    start: float | None = None,
-    every: int = 1,
-    ax: Axes | None = None,
+    curves: Mapping[str, np.ndarray], *, start: float, ax: Axes | None = None
 ) -> Axes:
-    """Distance between twins against the step, on a logarithmic axis.
+    """Distance between twins against the step, on a logarithmic axis, one line per seed.
 
     Parameters
     ----------
-    curves : mapping of name to array (R, S)
-        R moments, S seeds. Distances of 0 cannot be drawn and are left out.
-    start : float, optional
+    curves : mapping of name to array (T+1, S)
+        Distances of S seeds. Those of 0 cannot be drawn and are left out.
+    start : float
         The perturbation: a line across. Above it twins have parted, below it they have met.
-    every : int
-        Steps from one moment to the next.
     ax : Axes, optional
         Where to draw.
     """
-    styles = line_styles(curves)
-    with canvas(ax) as ax:
-        if start is not None:
-            ax.axhline(start, color=GREY, linewidth=1)
-        for name, values in curves.items():
-            values = np.asarray(values, dtype=float)
-            check_shape(f"curves[{name!r}]", values, (None, None))
-            at = every * np.arange(len(values))
-            for s, line in enumerate(np.where(values > 0, values, np.nan).T):
-                options = {"linewidth": 1.4, "alpha": 0.8, "markersize": 5}
-                label = name if s == 0 else "_"
-                ax.plot(at, line, label=label, markevery=0.2, **options, **styles[name])
-        ax.set_yscale("log")
-        ax.set_xlabel(STEPS)
-        ax.set_ylabel(DISTANCE)
-        legend_above(ax)
+    ax = _plot_seeds(_lines_of(curves), xlabel=STEPS, ylabel=DISTANCE, ax=ax)
+    ax.axhline(start, color=GREY, linewidth=1)
     return ax
 
 
-def plot_exponents(
-    summary: pd.DataFrame,
+def plot_rounding(
+    panels: Mapping[str, Mapping[str, np.ndarray]],
     *,
-    hue: str,
-    x: str = "lr",
-    xlabel: str = r"Learning rate $\eta$ (logarithmic)",
-    ylabel: str = EXPONENT,
-    edge: float | None = None,
-    ax: Axes | None = None,
-) -> Axes:
+    start: float,
+    axes: Sequence[Axes] | None = None,
+) -> Sequence[Axes]:
+    """The distances of twins and of their controls, in a panel for each of two learning rates.
+
+    Parameters
+    ----------
+    panels : mapping of name to what `plot_distances` takes
+        Two learning rates.
+    start, axes
+        As there, of both panels.
+    """
+    if axes is None:
+        with use_style():
+            figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.9), sharey=True, layout="constrained")
+            plot_rounding(panels, start=start, axes=axes)
+            handles, names = axes[0].get_legend_handles_labels()
+            for ax in axes:
+                ax.get_legend().remove()
+            figure.legend(handles, names, loc="outside upper left", ncols=3)
+            return axes
+    for ax, (name, curves) in zip(axes, panels.items(), strict=True):
+        plot_distances(curves, start=start, ax=ax)
+        ax.text(0.03, 0.97, name, transform=ax.transAxes, va="top", fontsize=13)
+    axes[1].set_ylabel("")
+    return axes
+
+
+def plot_exponents(summary: pd.DataFrame, *, hue: str, ax: Axes | None = None) -> Axes:
     """Exponents against the learning rate, one line per `hue`, with interval bands.
 
     Parameters
     ----------
     summary : DataFrame
-        From `summarise`: columns `x`, `hue`, `mean`, `low`, `high`.
-    hue, x : str
-        What tells lines apart, and what runs along the logarithmic axis.
-    xlabel, ylabel : str
-        What they are, with their units.
-    edge : float, optional
-        A value of `x` to mark by a dotted line.
+        From `summarise`: columns `lr`, `hue`, `mean`, `low`, `high`, in nats per step.
+    hue : str
+        What tells lines apart.
     ax : Axes, optional
         Where to draw.
     """
-    require_columns("summary", summary, [x, hue, "mean", "low", "high"])
-    styles = line_styles(summary[hue].unique())
-    with canvas(ax) as ax:
-        ax.axhline(0, color=BLACK, linewidth=1)
-        if edge is not None:
-            ax.axvline(edge, color=GREY, linestyle=":")
-        for name, rows in summary.groupby(hue, sort=False):
-            rows = rows.sort_values(x)
-            ax.plot(rows[x], rows["mean"], label=str(name), **styles[name])
-            colour = styles[name]["color"]
-            ax.fill_between(rows[x], rows.low, rows.high, color=colour, alpha=0.16, linewidth=0)
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(FixedLocator([0.05, 0.1, 0.2, 0.5, 1, 2, 5]))
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.set_xlabel(xlabel)
-        ax.set_ylabel(ylabel)
-        legend_above(ax)
+    rate, exponent = r"Learning rate $\eta$ (logarithmic)", "Exponent (nats per step)"
+    ax = plot_lines(summary, x="lr", hue=hue, xlabel=rate, ylabel=exponent, ax=ax)
+    ax.axhline(0, color=BLACK, linewidth=1)
+    ax.set_xscale("log")
+    _plain_ticks(ax.xaxis, [0.05, 0.1, 0.2, 0.5, 1, 2, 5])
     return ax
 
 
@@ -274,58 +215,42 @@ def plot_running_exponents(curves: Mapping[str, np.ndarray], *, ax: Axes | None 
     ax : Axes, optional
         Where to draw.
     """
-    styles = line_styles(curves)
-    with canvas(ax) as ax:
-        for name, values in curves.items():
-            values = np.asarray(values, dtype=float)
-            check_shape(f"curves[{name!r}]", values, (None, None))
-            at = 1 + np.arange(len(values))
-            for s, line in enumerate(np.where(values > 0, values, np.nan).T):
-                options = {"linewidth": 1.3, "alpha": 0.8, "markersize": 5}
-                options["markevery"] = np.unique(np.geomspace(1, len(at), 7).astype(int)) - 1
-                ax.plot(at, line, label=name if s == 0 else "_", **options, **styles[name])
-        ax.set_xscale("log")
-        ax.set_yscale("log")
-        ax.set_xlabel(f"{STEPS} (logarithmic)")
-        ax.set_ylabel("Exponent so far (nats per step)")
-        legend_above(ax)
+    labels = {"xlabel": f"{STEPS} (logarithmic)", "ylabel": "Exponent so far (nats per step)"}
+    ax = _plot_seeds(_lines_of(curves, first=1), **labels, ax=ax)
+    ax.set_xscale("log")
     return ax
 
 
-def plot_growth(
-    factors: np.ndarray, *, labels: Sequence[str] | None = None, ax: Axes | None = None
-) -> Axes:
+def plot_growth(factors: np.ndarray, *, ax: Axes | None = None) -> Axes:
     """How much each weight's twin had parted at the end, from the least to the most.
 
     Parameters
     ----------
     factors : array (S, P)
         Last distance over first: S networks, P perturbed weights.
-    labels : sequence of str, optional
-        Names of the networks.
     ax : Axes, optional
         Where to draw.
     """
-    factors = np.asarray(factors)
+    factors = np.sort(factors, axis=1)
     check_shape("factors", factors, (None, None))
-    names = [f"network {s}" for s in range(len(factors))] if labels is None else list(labels)
-    styles = line_styles(names)
-    with canvas(ax) as ax:
-        ax.axhline(1, color=BLACK, linewidth=1)
-        share = np.arange(1, factors.shape[1] + 1) / factors.shape[1]
-        for name, values in zip(names, factors, strict=True):
-            ax.plot(100 * share, np.sort(values), label=name, markevery=0.1, **styles[name])
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(FixedLocator([0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]))
-        ax.yaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.set_xlabel("Perturbed weights, from least to most growth (%)")
-        ax.set_ylabel("Last distance over first")
-        legend_above(ax)
+    share = 100 * np.arange(1, factors.shape[1] + 1) / factors.shape[1]
+    networks = [
+        pd.DataFrame({"share": share, "name": f"network {s}", "mean": values})
+        for s, values in enumerate(factors)
+    ]
+    ax = plot_lines(
+        pd.concat(networks),
+        x="share",
+        hue="name",
+        xlabel="Perturbed weights, from least to most growth (%)",
+        ylabel="Last distance over first",
+        interval="none",
+        ax=ax,
+    )
+    ax.axhline(1, color=BLACK, linewidth=1)
+    ax.set_yscale("log")
+    _plain_ticks(ax.yaxis, [0.2, 0.5, 1, 2, 5, 10, 20, 50, 100])
     return ax
-
-
-# ---- chaos_slider: The interactive figure of the chapter "Is SGD chaotic?": twins at every learn
 
 
 def slide_distances(
@@ -406,3 +331,46 @@ def slide_distances(
         yaxis={"title": DISTANCE, "type": "log", "range": [-10.5, 1], "exponentformat": "power"},
     )
     return figure
+
+
+def _lines_of(curves: Mapping[str, np.ndarray], *, first: int = 0) -> pd.DataFrame:
+    """Arrays (steps, S) by name as a table of lines: `at` (from `first` on), `name`, `seed`."""
+    parts = []
+    for name, values in curves.items():
+        values = np.asarray(values, dtype=float)
+        check_shape(f"curves[{name!r}]", values, (None, None))
+        at = first + np.arange(len(values))
+        for seed, line in enumerate(values.T):
+            parts.append(pd.DataFrame({"at": at, "name": name, "seed": seed, "mean": line}))
+    return pd.concat(parts)
+
+
+def _plot_seeds(table: pd.DataFrame, *, xlabel: str, ylabel: str, ax: Axes | None) -> Axes:
+    """A thin line for every name and seed, against the logarithm of what is above 0."""
+    thin = {"linewidth": 1.4, "alpha": 0.8, "markersize": 5}
+    looks = {name: {**look, **thin} for name, look in line_styles(table.name.unique()).items()}
+    table = table.assign(mean=table["mean"].where(table["mean"] > 0))
+    options = {"x": "at", "hue": "name", "each": "seed", "interval": "none", "looks": looks}
+    ax = plot_lines(table, **options, xlabel=xlabel, ylabel=ylabel, ax=ax)
+    ax.set_yscale("log")
+    return ax
+
+
+def _plain_ticks(axis, places: Sequence[float]) -> None:
+    """Ticks of a logarithmic axis at `places` only, written as plain numbers."""
+    axis.set_major_locator(FixedLocator(places))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+@contextmanager
+def _two_panels(
+    axes: Sequence[Axes] | None, *, height: float, ratios: tuple[int, int]
+) -> Iterator[Sequence[Axes]]:
+    """The given two Axes in the style they have, or two new ones in the book's style."""
+    if axes is not None:
+        yield axes
+        return
+    with use_style():
+        options = {"sharex": True, "layout": "constrained", "height_ratios": ratios}
+        yield plt.subplots(2, 1, figsize=(6.4, height), **options)[1]
