@@ -32,7 +32,7 @@ from causalprune_studies.ch10_spectra.figures import Spectrum
 from causalprune_studies.chapters import chapters
 
 SMALLEST, WIDEST = 12, 6.5  # points, inches: on a phone the figure shrinks to half its width
-COLOUR_MAPS = {"Blues", "RdBu_r", "viridis"}  # their lightness says what their hue says
+COLOUR_MAPS = {"Blues", "RdBu_r", "gray_r", "viridis"}  # their lightness says what their hue says
 COUNTED = ("step", "epoch", "update", "sweep", "iteration", "rank", "claims", "sets asked", "width")
 WITHOUT_UNIT = (  # pure numbers, and numbers in whatever unit the network's output has
     *("coefficient", "eigenvalue", "exponent", "learning rate", "multiplied by", "sharpness"),
@@ -100,6 +100,7 @@ EXAMPLES = {
     ),
     "figures.plot_bars": call(FEATURES, xlabel="Share (%)"),
     "figures.plot_verdicts": call({"4 Granger causality": ["partly", "not reproduced"] * 3}),
+    "ch01_pruning.plot_images": call({"0": np.eye(8), "1": np.eye(8)}),
     "ch01_pruning.plot_accuracy_vs_sparsity": call(
         table(method=METHODS, amount=[0.5, 0.9, 0.99]),
         hue="method", reference=table(method=["dense"]),

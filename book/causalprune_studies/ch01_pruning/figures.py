@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import ArrayLike
@@ -20,10 +21,26 @@ from causalprune_lib.evidence.style import (
     line_styles,
     log_percent_with_zero,
     percent,
+    use_style,
 )
 from causalprune_studies.figures import plot_dots, plot_lines
 
 KEPT = [step * 10.0**power for power in range(-6, 0) for step in (1, 2, 5)] + [1.0]
+
+
+def plot_images(
+    images: Mapping[str, np.ndarray], *, axes: Sequence[Axes] | None = None
+) -> Sequence[Axes]:
+    """Small grey images (H, W) in a row, dark where they are large, each under its name."""
+    if axes is None:
+        with use_style():
+            axes = plt.subplots(1, len(images), figsize=(6.4, 1.1), layout="constrained")[1]
+            return plot_images(images, axes=axes)
+    for (name, image), ax in zip(images.items(), axes, strict=True):
+        ax.imshow(image, cmap="gray_r")
+        ax.set_title(name)
+        ax.axis("off")
+    return axes
 
 
 def plot_accuracy_vs_sparsity(

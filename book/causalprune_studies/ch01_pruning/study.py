@@ -107,16 +107,14 @@ class LotteryCurve(Recipe):
 
 
 _DIGITS = {"dataset": "digits", "model": "mlp", "hidden": (128, 64), "lr": 0.05}
-
-
 _FASHION = {"dataset": "fashion_mnist", "model": "lenet", "subset": 10_000, "lr": 0.02}
-
-
 _FEWER = (0.8, 0.9, 0.95, 0.98)
 
-
 STUDIES = {
-    "quick": (PruningCurve(**_DIGITS), LotteryCurve(**_DIGITS)),
+    "quick": (
+        PruningCurve(**_DIGITS, amounts=(0.5, *_FEWER)),
+        LotteryCurve(**_DIGITS, amounts=_FEWER),
+    ),
     "full": (
         PruningCurve(**_FASHION, epochs=8, finetune_epochs=2, amounts=_FEWER, profile="full"),
         LotteryCurve(**_FASHION, epochs=8, amounts=_FEWER, profile="full"),
