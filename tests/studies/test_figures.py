@@ -188,11 +188,16 @@ EXAMPLES = {
     "ch07_lasso.plot_soft_threshold": call(
         AXIS, {"pull 0.5": (AXIS - 0.5) ** 2 + abs(AXIS)}, AXIS, AXIS / 2, threshold=1.0
     ),
-    "ch07_lasso.plot_gaps": call({"one": (np.array([1, 0.1]), np.array([0.5, 0.0]))}),
+    "ch07_lasso.plot_gaps": call(
+        pd.DataFrame({"penalty": "0.1", "sweep": [0, 1], "gap": [1, 0.1], "distance": [0.5, 0.0]})
+    ),
     "ch07_lasso.plot_path": call(np.array([1.0, 0.5, 0.1]), np.ones((3, 2))),
     "ch07_lasso.plot_cumulative": call([1.0, 3], [1.0, 2], {"the weight": [0.0, 1]}),
     "ch07_lasso.plot_departure": call(
-        np.array([1.0, 1e6]), {"fc1": np.array([1e-16, 1e-3])}, {"fc1": np.array([0, 0.5])}, lr=1e-3
+        pd.DataFrame({"layer": "fc1", "factor": [1.0, 1e6], "different": [0, 0.5]}).assign(
+            largest_prediction=[1e-16, 1e-3]
+        ),
+        lr=1e-3,
     ),
     "ch08_causal_pruning.plot_curves": call(
         table(dataset=["digits", "cifar10"], method=["dense", *METHODS], amount=[0.8, 0.98])

@@ -1,17 +1,20 @@
-"""The interactive figure of the chapter "The lasso that prunes": a path, and the fit at a penalty.
+"""Figures of chapter 7: the lasso and the released solver. Finished numbers in, Axes out.
 
-It is a plotly figure whose curves are all there from the start; the slider only shows and hides.
+One of them is interactive: all of its curves are there from the start, a slider shows and hides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
 from causalprune_lib._validation import check_shape
+from causalprune_lib.evidence.statistics import require_columns
 from causalprune_lib.evidence.style import (
     BLACK,
     BLUE,
@@ -23,14 +26,12 @@ from causalprune_lib.evidence.style import (
     line_styles,
     use_style,
 )
-
-# ---- lasso: Figures of the chapter "The lasso that prunes". Finished numbers in, Axes out.
-
+from causalprune_studies.figures import plot_lines
 
 RATIO = "Penalty: alpha / alpha_max (fraction)"
-
-
+RATIO_MARKS = (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 COEFFICIENT = "Coefficient (scaled units)"
+SHADE = "#E5E5E5"
 
 
 def plot_soft_threshold(
@@ -40,7 +41,7 @@ def plot_soft_threshold(
     minimisers: np.ndarray,
     *,
     threshold: float,
-) -> Sequence[Axes]:
+) -> np.ndarray:
     """Objectives with a corner at 0, their lowest points, and where those are for every pull.
 
     Parameters
@@ -53,63 +54,61 @@ def plot_soft_threshold(
         The pull, and the coefficient with the lowest objective.
     threshold : float
         The penalty: marked on the axis of the pulls.
+
+    Returns
+    -------
+    array of two Axes
     """
-    w, pulls = np.asarray(w), np.asarray(pulls)
-    check_shape("minimisers", np.asarray(minimisers), pulls.shape)
+    check_shape("minimisers", np.asarray(minimisers), np.shape(pulls))
     with use_style():
-        _, (top, bottom) = plt.subplots(2, 1, figsize=(6.4, 6.8), layout="constrained")
-        for (name, values), look in zip(
-            objectives.items(), line_styles(objectives).values(), strict=True
-        ):
-            check_shape(f"objectives[{name!r}]", np.asarray(values), w.shape)
+        axes = plt.subplots(2, 1, figsize=(6.4, 6.8), layout="constrained")[1]
+        top, bottom = axes
+        for name, look in line_styles(objectives).items():
+            values = np.asarray(objectives[name])
+            check_shape(f"objectives[{name!r}]", values, np.shape(w))
             lowest = int(np.argmin(values))
-            top.plot(w, values, color=look["color"], linestyle=look["linestyle"])
-            top.plot(w[lowest], values[lowest], color=look["color"], marker=look["marker"])
-            top.plot([], [], label=name, **look)
+            top.plot(w, values, label=name, markevery=[lowest], **look)
         top.axvline(0, color=GREY, linewidth=1)
-        top.set_xlabel("Coefficient")
-        top.set_ylabel("Objective")
-        legend_above(top)
+        top.set(xlabel="Coefficient", ylabel="Objective")
         bottom.plot(pulls, pulls, color=GREY, linestyle="--", label="no penalty")
         bottom.plot(pulls, minimisers, color=BLUE, label="soft threshold")
         for edge in (-threshold, threshold):
             bottom.axvline(edge, color=VERMILLION, linewidth=1)
-        bottom.set_xlabel("Pull of the data")
-        bottom.set_ylabel("Best coefficient")
-        legend_above(bottom)
-    return top, bottom
+        bottom.set(xlabel="Pull of the data", ylabel="Best coefficient")
+        for ax in axes:
+            legend_above(ax)
+    return axes
 
 
-def plot_gaps(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], *, ax: Axes | None = None):
+def plot_gaps(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Duality gap (solid) and true distance from the minimum (dashed) after every sweep.
 
     Parameters
     ----------
-    curves : mapping of str to (gap (n,), distance (n,))
-        Both from sweep 0 on, in units of the objective at zero. What is not above 0 is left out.
+    table : DataFrame
+        Columns `penalty`, `sweep` (from 0 on), `gap` and `distance`, in units of the objective at
+        zero. What is not above 0 is left out.
     ax : Axes, optional
         Where to draw.
     """
-    with canvas(ax) as ax:
-        for (name, (gap, distance)), look in zip(
-            curves.items(), line_styles(curves).values(), strict=True
-        ):
-            gap, distance = np.asarray(gap, float), np.asarray(distance, float)
-            check_shape("distance", distance, gap.shape)
-            shown = {"marker": look["marker"], "markevery": max(1, len(gap) // 8)}
-            shown["color"] = look["color"]
-            gap, distance = (np.where(v > 0, v, np.nan) for v in (gap, distance))
-            ax.plot(gap, linestyle="-", label=f"gap, {name}", **shown)
-            ax.plot(distance, linestyle="--", label=f"true, {name}", **shown)
-        ax.set_xscale("symlog", linthresh=1)
-        ax.set_xlim(0, None)
-        ax.set_yscale("log")
-        ticks = [0, 1, 10, 100, 1000]
-        ax.set_xticks(ticks, [str(tick) for tick in ticks])
-        ax.set_xlim(0, max(len(gap) for gap, _ in curves.values()))
-        ax.set_xlabel("Sweeps over all coefficients")
-        ax.set_ylabel("Above the minimum (fraction)")
-        legend_above(ax)
+    require_columns("table", table, ["penalty", "sweep", "gap", "distance"])
+    lines, looks = [], {}
+    for penalty, look in line_styles(table.penalty.unique()).items():
+        rows = table[table.penalty == penalty]
+        for column, word, style in (("gap", "gap", "-"), ("distance", "true", "--")):
+            name = f"{word}, {penalty}"
+            above = rows[column].where(rows[column] > 0)
+            lines.append(pd.DataFrame({"sweep": rows.sweep, "line": name, "mean": above}))
+            looks[name] = {**look, "linestyle": style}
+    labels = {"xlabel": "Sweeps over all coefficients", "ylabel": "Above the minimum (fraction)"}
+    table = pd.concat(lines)
+    ax = plot_lines(table, x="sweep", hue="line", interval="none", looks=looks, **labels, ax=ax)
+    ax.set_yscale("log")
+    ax.set_xscale("symlog", linthresh=1)
+    ax.set_xlim(0, table.sweep.max())
+    ticks = [0, 1, 10, 100, 1000]
+    ax.set_xticks([tick for tick in ticks if tick <= table.sweep.max()])
+    ax.xaxis.set_major_formatter("{x:g}")
     return ax
 
 
@@ -131,8 +130,11 @@ def plot_path(ratios: np.ndarray, coefs: np.ndarray, *, ax: Axes | None = None) 
         for i, values in enumerate(coefs.T):
             ax.plot(ratios, values, color=PALETTE[i % len(PALETTE)], linewidth=1.4)
         ax.axhline(0, color=BLACK, linewidth=1)
-        _penalty_axis(ax, ratios)
-        ax.set_ylabel(COEFFICIENT)
+        ax.set(xlabel=RATIO, ylabel=COEFFICIENT, xscale="log")
+        ax.set_xlim(ratios.max(), ratios.min())
+        marks = [mark for mark in RATIO_MARKS if ratios.min() <= mark <= ratios.max()]
+        ax.set_xticks(marks, [f"{mark:g}" for mark in marks])
+        ax.minorticks_off()
     return ax
 
 
@@ -150,7 +152,7 @@ def plot_cumulative(
     totals, thresholds : array (n,)
         A and U after each update.
     lines : mapping of str to array (n,)
-        Coefficients by name.
+        One or two coefficients by name.
     ax : Axes, optional
         Where to draw.
     """
@@ -158,69 +160,53 @@ def plot_cumulative(
     check_shape("thresholds", thresholds, totals.shape)
     at = np.arange(1, len(totals) + 1)
     with canvas(ax) as ax:
-        ax.fill_between(at, -thresholds, thresholds, color="#E5E5E5", label="penalty owed: −U to U")
+        ax.fill_between(at, -thresholds, thresholds, color=SHADE, label="penalty owed: −U to U")
         ax.plot(at, totals, color=BLACK, linestyle="--", label="total of the pulls: A")
-        colours = (VERMILLION, BLUE)
-        for (name, values), colour, style in zip(lines.items(), colours, ("-", ":"), strict=False):
+        looks = ((VERMILLION, "-"), (BLUE, ":"))
+        for (name, values), (colour, style) in zip(lines.items(), looks, strict=False):
             check_shape(f"lines[{name!r}]", np.asarray(values), totals.shape)
             ax.plot(at, values, color=colour, linestyle=style, label=name)
-        ax.set_xlabel("Update")
-        ax.set_ylabel("Coefficient, or sum")
+        ax.set(xlabel="Update", ylabel="Coefficient, or sum")
         legend_above(ax)
     return ax
 
 
-def plot_departure(
-    factors: np.ndarray,
-    predictions: Mapping[str, np.ndarray],
-    different: Mapping[str, np.ndarray],
-    *,
-    lr: float,
-) -> Sequence[Axes]:
+def plot_departure(table: pd.DataFrame, *, lr: float) -> np.ndarray:
     """The released solver beyond the condition of its closed form, as squared moves get larger.
 
     Parameters
     ----------
-    factors : array (n,)
-        What the recorded squared moves are multiplied by.
-    predictions, different : mapping of str to array (n,)
-        By layer: the largest prediction over the largest |y|, and the share of weights that the
-        iterated solver and the closed form judge differently.
+    table : DataFrame
+        Columns `layer`, `factor` (what the recorded squared moves are multiplied by),
+        `largest_prediction` (over the largest |y|) and `different` (the share of weights on which
+        the iterated solver and the closed form decide differently).
     lr : float
         The learning rate at factor 1; lr sqrt(factor) would make such moves (second axis).
+
+    Returns
+    -------
+    array of two Axes
     """
-    factors = np.asarray(factors)
-    styles = line_styles(predictions)
+    panels = {"largest_prediction": "Largest prediction / max |y|"}
+    panels["different"] = "Decided differently (fraction)"
+    require_columns("table", table, ["layer", "factor", *panels])
+    shape = {"x": "factor", "hue": "layer", "interval": "none"}
     with use_style():
-        _, (top, bottom) = plt.subplots(2, 1, figsize=(6.4, 6.4), sharex=True, layout="constrained")
-        for ax, curves in ((top, predictions), (bottom, different)):
-            for name, values in curves.items():
-                check_shape(f"values of {name!r}", np.asarray(values), factors.shape)
-                ax.plot(factors, values, label=name, **styles[name])
-        top.set_xscale("log")
-        top.set_yscale("log")
+        axes = plt.subplots(2, 1, figsize=(6.4, 6.4), sharex=True, layout="constrained")[1]
+        for ax, (column, ylabel) in zip(axes, panels.items(), strict=True):
+            lines = table.assign(mean=table[column])
+            plot_lines(lines, xlabel="", ylabel=ylabel, ax=ax, **shape)
+            ax.get_legend().remove()
+        top, bottom = axes
+        top.set(xscale="log", yscale="log")
         top.axhline(1, color=GREY, linewidth=1)
-        top.set_ylabel("Largest prediction / max |y|")
         rate = top.secondary_xaxis(
             "top", functions=(lambda f: lr * np.sqrt(np.abs(f)), lambda r: (r / lr) ** 2)
         )
         rate.set_xlabel("Learning rate that would make such moves")
-        bottom.set_ylabel("Judged differently (fraction)")
         bottom.set_xlabel("Squared moves multiplied by")
         bottom.legend(loc="upper left")
-    return top, bottom
-
-
-def _penalty_axis(ax: Axes, ratios: np.ndarray) -> None:
-    ax.set_xscale("log")
-    ax.set_xlim(ratios.max(), ratios.min())
-    marks = [m for m in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01) if ratios.min() <= m <= ratios.max()]
-    ax.set_xticks(marks, [f"{mark:g}" for mark in marks])
-    ax.minorticks_off()
-    ax.set_xlabel(RATIO)
-
-
-# ---- lasso_slider: The interactive figure of the chapter "The lasso that prunes": a path, and th
+    return axes
 
 
 def slide_path(
@@ -232,7 +218,7 @@ def slide_path(
     names: Sequence[str],
     titles: Sequence[str],
     first: int = 0,
-):
+) -> Any:
     """A plotly figure with a slider over penalties: the path above, measured and fitted below.
 
     Parameters
@@ -261,60 +247,45 @@ def slide_path(
     if len(titles) != n:
         raise ValueError(f"titles must be {n}, one per position; got {len(titles)}.")
     figure = make_subplots(rows=2, cols=1, row_heights=[0.6, 0.4], vertical_spacing=0.17)
-    for i, (name, values) in enumerate(zip(names, coefs.T, strict=True)):
+    above, below = {"row": 1, "col": 1}, {"row": 2, "col": 1}
+    steps = list(range(1, len(y) + 1))
+
+    def line(x, values, pointer, *, where, **look):
         figure.add_scatter(
-            x=_short(ratios),
-            y=_short(values),
-            mode="lines",
-            line={"color": PALETTE[i % len(PALETTE)], "width": 1.4},
-            hovertemplate="penalty %{x}: %{y}<extra>" + name + "</extra>",
-            row=1,
-            col=1,
+            x=x, y=_short(values), mode="lines", line=look, hovertemplate=pointer, **where
         )
-    steps_axis = list(range(1, len(y) + 1))
+
+    for i, (name, values) in enumerate(zip(names, coefs.T, strict=True)):
+        pointer, colour = f"penalty %{{x}}: %{{y}}<extra>{name}</extra>", PALETTE[i % len(PALETTE)]
+        line(_short(ratios), values, pointer, where=above, color=colour, width=1.4)
     figure.add_scatter(
-        x=steps_axis,
+        x=steps,
         y=_short(y),
         mode="markers",
         marker={"color": GREY, "size": 4},
         hovertemplate="step %{x}: %{y}<extra>measured</extra>",
-        row=2,
-        col=1,
+        **below,
     )
-    fixed = len(names) + 1
-    low, high = coefs.min(), coefs.max()
-    for place in range(n):
-        figure.add_scatter(
-            x=[float(ratios[place])] * 2,
-            y=_short([low, high]),
-            mode="lines",
-            visible=place == first,
-            line={"color": VERMILLION, "width": 2, "dash": "dash"},
-            hoverinfo="skip",
-            row=1,
-            col=1,
-        )
-        figure.add_scatter(
-            x=steps_axis,
-            y=_short(fitted[place]),
-            mode="lines",
-            visible=place == first,
-            line={"color": BLUE, "width": 1.4},
-            hovertemplate="step %{x}: %{y}<extra>fitted</extra>",
-            row=2,
-            col=1,
-        )
-    steps = [
+    ends = [coefs.min(), coefs.max()]
+    for place in range(n):  # two curves of each position: the mark above, the fit below
+        mark, shown = [float(ratios[place])] * 2, {"visible": place == first}
+        silent = above | shown | {"hoverinfo": "skip"}
+        line(mark, ends, None, where=silent, color=VERMILLION, width=2, dash="dash")
+        pointer = "step %{x}: %{y}<extra>fitted</extra>"
+        line(steps, fitted[place], pointer, where=below | shown, color=BLUE, width=1.4)
+    always = [True] * (len(names) + 1)
+    positions = [
         {
             "method": "update",
             "label": f"{ratio:.2g}",
             "args": [
-                {"visible": [True] * fixed + [i // 2 == place for i in range(2 * n)]},
+                {"visible": always + [i // 2 == place for i in range(2 * n)]},
                 {"title.text": title},
             ],
         }
         for place, (ratio, title) in enumerate(zip(ratios, titles, strict=True))
     ]
+    slider = {"active": first, "steps": positions, "currentvalue": {"visible": False}}
     figure.update_layout(
         template="plotly_white",
         title={"text": titles[first], "font": {"size": 15}, "x": 0.02, "y": 0.98, "yanchor": "top"},
@@ -322,17 +293,16 @@ def slide_path(
         height=620,
         margin={"l": 10, "r": 15, "t": 75, "b": 10},
         showlegend=False,
-        sliders=[
-            {"active": first, "steps": steps, "currentvalue": {"visible": False}, "pad": {"t": 50}}
-        ],
+        sliders=[slider | {"pad": {"t": 50}}],
     )
-    marks = [mark for mark in (1, 0.5, 0.2, 0.1, 0.05, 0.02) if ratios.min() <= mark <= 1]
-    figure.update_xaxes(title=RATIO, type="log", autorange="reversed", tickvals=marks, row=1, col=1)
-    figure.update_yaxes(title=COEFFICIENT, row=1, col=1)
-    figure.update_xaxes(title="Recorded step", row=2, col=1)
-    figure.update_yaxes(title="Loss change", row=2, col=1)
+    marks = [mark for mark in RATIO_MARKS if ratios.min() <= mark <= 1]
+    figure.update_xaxes(title=RATIO, type="log", autorange="reversed", tickvals=marks, **above)
+    figure.update_yaxes(title=COEFFICIENT, **above)
+    figure.update_xaxes(title="Recorded step", **below)
+    figure.update_yaxes(title="Loss change", **below)
     return figure
 
 
 def _short(values: Sequence[float]) -> list[float]:
+    """Three digits are enough on a screen, and make the page smaller."""
     return [float(f"{value:.3g}") for value in values]

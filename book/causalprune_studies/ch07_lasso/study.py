@@ -1,113 +1,103 @@
-"""How far the released solver is from its closed form, soft(sum eta y x, alpha sum eta).
+"""The networks of chapter 7, and which weights an exact lasso and the released rule both keep.
 
-By the theorem in `sgd_lasso` the two differ only through the predictions p_i:
-
-    A - S = -sum_i eta_i p_i x_i,   so that   |A_k - S_k| <= reach_k = sum_i eta_i |p_i| |x_ik|.
-
-A weight's verdict can only differ where | |S_k| - U | <= reach_k. And since |w_k| <= |A_k|,
-
-    |p_i| <= sum_k |x_ik| |A_{i-1,k}| <= R^2 sum_{j<i} eta_j (max|y| + |p_j|),   R = max_t |x_t|,
-
-which by induction gives |p_i| <= max|y| (prod_{j<i} (1 + R^2 eta_j) - 1), at most max|y|
-(exp(R^2 sum eta) - 1): nothing, where R^2 sum eta is 1e-15, as for squared changes of weights.
+The most important weights of each rule are compared at equal counts per layer, on recorded steps
+and on two controls: changes of the loss in shuffled order, and steps that no weight makes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
+import torch
 
-from causalprune_lib._validation import check_finite, check_shape
-from causalprune_lib.causality.sgd_lasso import sgd_lasso
-from causalprune_lib.causality.solver import EPS, as_features, soft_threshold
+from causalprune_lib.causality.lasso import CausalLasso
+from causalprune_lib.causality.scores import released_sums, solver_step_sizes
+from causalprune_lib.nets.parameters import ParameterLayout
+from causalprune_lib.pruning.masks import Masks, jaccard
+from causalprune_lib.pruning.select import masks_from_scores
+from causalprune_studies.ch06_causal_model.study import CausalModelFit, Steps
+from causalprune_studies.recipe import Recipe
+
+ADAM = {"model": "lenet", "optimizer": "adam", "lr": 5e-4, "momentum": 0.0}
+SMALL = CausalModelFit(hidden=(128, 64), epochs=5, momentum=0.0, step_lr=1e-3)
+LARGE = {
+    "quick": Recipe(image_size=28, epochs=3, **ADAM),
+    "full": Recipe(
+        dataset="cifar10", init="fan_out", subset=10_000, batch_size=512, epochs=10, **ADAM
+    ),
+}
+RATIO = 0.05  # alpha / alpha_max of the exact lasso that is compared
+PAIRS = {  # what is compared: two times the rule and the steps that it saw
+    "exact and released": (("exact", "two-batch"), ("released", "two-batch")),
+    "the same, shuffled changes": (("exact", "shuffled"), ("released", "shuffled")),
+    "exact: two-batch and frozen": (("exact", "two-batch"), ("exact", "frozen")),
+    "exact: two-batch and shuffled": (("exact", "two-batch"), ("exact", "shuffled")),
+    "released: two-batch and frozen": (("released", "two-batch"), ("released", "frozen")),
+    "released: two-batch and shuffled": (("released", "two-batch"), ("released", "shuffled")),
+    "released and movement": (("released", "two-batch"), ("movement", "two-batch")),
+    "chance": (("one", "random"), ("other", "random")),
+}
+
+Scores = dict[str, dict[str, torch.Tensor]]  # by rule, then by layer
 
 
-@dataclass(frozen=True)
-class Departure:
-    """The iterated solver against its closed form, over P weights.
+def shared_weights(recordings: Sequence[dict[str, Steps]]) -> pd.DataFrame:
+    """Jaccard's index of each of `PAIRS`, a row for each network (seed) and pair."""
+    rows = []
+    for seed, steps in enumerate(recordings):
+        masks = equal_masks(steps, seed)
+        rows += [
+            {"pair": pair, "seed": seed, "metric": "jaccard", "value": jaccard(masks[a], masks[b])}
+            for pair, (a, b) in PAIRS.items()
+        ]
+    return pd.DataFrame(rows)
 
-    Attributes
-    ----------
-    n, n_kept, n_different : int
-        Weights, those that the iterated solver keeps, and those on which the two disagree.
-    n_at_risk : int
-        Weights within `reach` (and rounding) of the threshold: at least `n_different`.
-    prediction : float
-        max_k |A_k - S_k| / max_k |S_k|: what neglecting the predictions costs.
-    clipping : float
-        max_k |w_k - soft(A_k, U)| / max_k |A_k|: what the path of the clipping costs; 0 by the
-        theorem, so this is rounding.
-    largest_prediction : float
-        max_i |p_i| / max_t |y_t|, as it was.
-    bound : float
-        What `largest_prediction` cannot exceed, from |x_t| and the learning rates alone.
+
+def equal_masks(steps: dict[str, Steps], seed: int) -> dict[tuple[str, str], Masks]:
+    """A mask for each rule and kind of steps, all with the same count in each layer.
+
+    The count is the smallest support of the exact lassos of that layer; random masks have it too.
     """
+    layout = steps["moving"].layout
+    x, y = steps["moving"].fitted("two_batch")
+    shuffled = np.random.default_rng(seed).permutation(y)
+    found = {
+        "two-batch": importance(layout, x, y),
+        "shuffled": importance(layout, x, shuffled),
+        "frozen": importance(layout, *steps["frozen"].fitted("two_batch")),
+    }
+    sizes, count = {}, {}
+    for name, score in found["two-batch"]["exact"].items():
+        sizes[name] = len(score)
+        fewest = min(int((rules["exact"][name] > 0).sum()) for rules in found.values())
+        count[name] = torch.arange(len(score)) < fewest
+    dice = torch.Generator().manual_seed(seed)
+    found["random"] = {
+        number: {name: torch.rand(size, generator=dice) for name, size in sizes.items()}
+        for number in ("one", "other")
+    }
+    return {
+        (rule, kind): masks_from_scores(scores, scope="like", like=Masks(count))
+        for kind, rules in found.items()
+        for rule, scores in rules.items()
+    }
 
-    n: int
-    n_kept: int
-    n_different: int
-    n_at_risk: int
-    prediction: float
-    clipping: float
-    largest_prediction: float
-    bound: float
 
+def importance(layout: ParameterLayout, x: np.ndarray, y: np.ndarray) -> Scores:
+    """Per prunable layer: share in the exact fit, size of the released sum, movement.
 
-def sgd_departure(
-    x: object,
-    y: object,
-    *,
-    alpha: float,
-    passes: int = 3,
-    base: float = 0.01,
-    power: float = 0.25,
-) -> Departure:
-    """Run both, and measure where they differ. The parameters are those of `sgd_lasso`.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> x, y = rng.random((50, 100)), rng.normal(size=50)
-    >>> small = sgd_departure(1e-9 * x, y, alpha=1e-10)
-    >>> small.n_different, small.bound < 1e-14
-    (0, True)
-    >>> large = sgd_departure(x, y, alpha=0.1)
-    >>> large.n_different > 0, large.clipping < 1e-13
-    (True, True)
+    `x` (T, P) are the squared moves of all parameters of `layout`, `y` (T,) the loss changes.
     """
-    features = as_features(x)
-    n_rows, n_columns = features.shape
-    y = np.asarray(y, np.float64)
-    check_shape("y", y, (n_rows,))
-    check_finite("y", y)
-    options = {"passes": passes, "base": base, "power": power}
-    found = sgd_lasso(features, y, alpha=alpha, **options)
-    rates = found.rates.reshape(passes, n_rows)
-    pull = (found.rates * np.abs(found.predictions)).reshape(passes, n_rows).sum(0)
-    closed, reach, size, radius = np.zeros(n_columns), np.zeros(n_columns), np.zeros(n_columns), 0.0
-    for x_t, y_t, weight, missed in zip(features.samples(), y, rates.sum(0), pull, strict=True):
-        closed += weight * y_t * x_t
-        reach += missed * np.abs(x_t)
-        size += weight * abs(y_t) * np.abs(x_t)
-        radius = max(radius, float(x_t @ x_t))
-    total = found.coef - found.penalty
-    rounding = 4 * len(found.rates) * EPS * (size + reach + found.threshold)
-    margin = np.abs(np.abs(closed) - found.threshold)
-    largest = float(np.abs(y).max()) or 1.0
-    with np.errstate(over="ignore"):
-        bound = float(np.expm1(np.log1p(radius * found.rates[:-1]).sum()))
-    return Departure(
-        n=n_columns,
-        n_kept=int(np.count_nonzero(found.coef)),
-        n_different=int(((found.coef != 0) != (np.abs(closed) > found.threshold)).sum()),
-        n_at_risk=int((margin <= reach + rounding).sum()),
-        prediction=_ratio(total - closed, closed),
-        clipping=_ratio(found.coef - soft_threshold(total, found.threshold), total),
-        largest_prediction=float(np.abs(found.predictions).max()) / largest,
-        bound=bound,
-    )
-
-
-def _ratio(error: np.ndarray, of: np.ndarray) -> float:
-    return float(np.abs(error).max()) / (float(np.abs(of).max()) or 1.0)
+    found: Scores = {"exact": {}, "released": {}, "movement": {}}
+    for name in SMALL.layers:
+        part = x[:, layout.span(name)].astype(float)
+        coef = CausalLasso(alpha_ratio=RATIO).fit(part, y).coef_
+        size = np.sqrt((part**2).mean(0))
+        moves, changes = torch.from_numpy(part), torch.from_numpy(y)
+        sums = released_sums(moves, changes, step_sizes=solver_step_sizes(len(y)))
+        found["exact"][name] = torch.from_numpy(np.abs(coef) * size)
+        found["released"][name] = sums.abs()
+        found["movement"][name] = moves.sum(0)
+    return found

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causalprune_lib.causality.scores import solver_step_sizes
-from causalprune_studies.ch07_lasso.study import sgd_departure
+from causalprune_studies.ch07_lasso.departure import sgd_departure
 
 EPS = np.finfo(float).eps
 
