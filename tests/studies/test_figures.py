@@ -255,12 +255,11 @@ EXAMPLES = {
         pd.DataFrame({"layer": "fc1", "value": [3, 1.5], "epochs": [0, 1]}), x="epochs"
     ),
     "ch10_spectra.plot_nulls": call({"50 x 30": HEAVY, "30 x 10": HEAVY}, marks={"30 x 10": [2.0]}),
-    "ch11_explanations.plot_bars": call(FEATURES, xlabel="Attribution (logits)"),
     "ch11_explanations.plot_bar_panels": call(
         {"One": FEATURES, "Two": FEATURES}, xlabel="Share (%)"
     ),
     "ch11_explanations.plot_agreement": call(
-        {"cancer": AGREEMENT}, order=["ours", "other"], yardstick="other"
+        {"cancer": AGREEMENT}, yardstick="other", xlabel="Correlation (1 = same order)"
     ),
     "ch11_explanations.plot_sampling_error": call(
         table(samples=[10, 100]), deep=0.05, everything=510

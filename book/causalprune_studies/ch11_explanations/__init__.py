@@ -8,4 +8,4 @@ STUDIES = {
 VERDICTS = {
     "do-the-explanations-survive": "verdicts:verdicts",
 }  # rows -> what judges them
-MNIST_JUDGE = "study:explanation_points"  # what it asks of the networks of chapter 10
+MNIST_JUDGE = "images:image_agreement"  # what it asks of the networks of chapter 10

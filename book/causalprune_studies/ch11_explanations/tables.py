@@ -1,4 +1,4 @@
-"""The tables of chapter 11: names of features, importances and agreement, from rows of its studies.
+"""The tables of chapter 11: importances and agreement by name, from rows of its studies.
 
 Paper: arXiv:2308.09955.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import pandas as pd
 
 from causalprune_lib._validation import check_choice
-from causalprune_lib.evidence.statistics import summarise
+from causalprune_lib.evidence.statistics import PairedDifference, paired_difference, summarise
+from causalprune_studies.ch11_explanations.study import STOPS
+from causalprune_studies.paper_networks.masks import published_trial
 
 FEATURES = {  # in the order of the columns; cancer's are those of UCI's "Breast Cancer Wisconsin"
     "cancer": (
@@ -25,10 +27,7 @@ FEATURES = {  # in the order of the columns; cancer's are those of UCI's "Breast
     "titanic": ("class", "sex", "siblings", "parents", "fare", "port"),
     "banknote": ("variance", "skewness", "kurtosis", "entropy"),
     "vowel": ("formant 1", "formant 2", "formant 3"),
-    "iris_csv": ("sepal length", "sepal width", "petal length", "petal width"),
 }
-
-
 NETWORKS = {  # as rows call them -> as the page does
     "LEGCNet": "LEGCNet",
     "random": "random, same counts",
@@ -39,6 +38,8 @@ NETWORKS = {  # as rows call them -> as the page does
     "other seed": "dense, other seed",
     "untrained": "untrained",
 }
+VARIANTS = ("FT", "PT")
+OTHERS = ("random", "magnitude", "another trial", "inverse", "other seed")
 
 
 def importance_table(rows: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
@@ -48,14 +49,23 @@ def importance_table(rows: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
     own.
     """
     check_choice("dataset", dataset, FEATURES)
-    found = rows[(rows.metric == "importance") & rows.counts.isin(["none", "FT", "PT"])]
-    if "dataset" in found:
-        found = found[found.dataset == dataset]
+    found = rows[(rows.metric == "importance") & rows.counts.isin(["none", *VARIANTS])]
+    found = found[found.dataset == dataset]
     label = found.network.where(found.counts == "none", found.network + ", " + found.counts)
     table = found.assign(label=label).pivot_table(index="feature", columns="label", values="value")
     table.index = [FEATURES[dataset][int(feature)] for feature in table.index]
-    order = ["dense"] + [f"{n}, {c}" for n in NETWORKS for c in ("FT", "PT")]
+    order = ["dense"] + [f"{n}, {c}" for n in NETWORKS for c in VARIANTS]
     return table[[name for name in order if name in table]]
+
+
+def printed_importances(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """`importance_table` of the trial that the paper prints, by table; vowel: the first trial."""
+    shown = ["dense", "LEGCNet, FT", "LEGCNet, PT", "magnitude, PT"]
+    return {
+        name: importance_table(rows[rows.seed == (published_trial(name, column="DN") or 1) - 1],
+                               dataset=name)[shown]
+        for name in FEATURES
+    }  # fmt: skip
 
 
 def agreement_table(
@@ -63,9 +73,94 @@ def agreement_table(
 ) -> pd.DataFrame:
     """Mean agreement with the dense network over trials, and its interval.
 
-    One row for each table, counts and network: columns `dataset`, `counts`, `network` (by the names
-    of `NETWORKS`), `mean`, `low`, `high`, `n`.
+    One row for each table, counts and network, in the order of `NETWORKS`: columns `dataset`,
+    `counts`, `network` (by its name there), `mean`, `low`, `high`, `n`. An interval ends at 1, for
+    nothing agrees better than fully.
     """
     found = rows[(rows.metric == metric) & (rows.stop == stop) & rows.network.isin(NETWORKS)]
     table = summarise(found, ["dataset", "counts", "network"])
-    return table.assign(network=table.network.map(NETWORKS))
+    table = table.sort_values("network", key=lambda n: n.map(list(NETWORKS).index), kind="stable")
+    return table.assign(network=table.network.map(NETWORKS), high=table.high.clip(upper=1))
+
+
+def printed_trials(rows: pd.DataFrame) -> pd.DataFrame:
+    """LEGCNet's correlation in the trial that the paper prints, and in the nine others."""
+    found = rows[(rows.metric == "spearman") & (rows.stop == STOPS[0])]
+    found = found[found.network == "LEGCNet"].set_index(["dataset", "counts", "seed"])
+    found = found.sort_index().value
+    table = []
+    for name in ("cancer", "titanic", "banknote"):
+        for variant in VARIANTS:
+            trial = published_trial(name, column=f"LEGCNet-{variant}")
+            rest = found[name, variant].drop(trial - 1)
+            told = (name, variant, trial, found[name, variant, trial - 1])
+            table.append((*told, rest.mean(), rest.min(), rest.max()))
+    columns = ["table", "counts", "printed trial", "its correlation"]
+    columns += ["mean of the others", "lowest", "highest"]
+    return pd.DataFrame(table, columns=columns).set_index(["table", "counts"])
+
+
+def averaged(
+    rows: pd.DataFrame, *, metric: str = "spearman", stop: str = "benchmark"
+) -> pd.DataFrame:
+    """One value for each trial and network: a mean over the tables, and over FT and PT.
+
+    A table counts as much as another. Networks without a mask have one value for each.
+    """
+    found = rows[(rows.metric == metric) & (rows.stop == stop)]
+    found = found[found.counts.isin([*VARIANTS, "none"])]
+    tables = found.groupby(["dataset", "seed", "network"], as_index=False).value.mean()
+    trials = tables.groupby(["seed", "network"], as_index=False).value.mean()
+    return trials.assign(metric=metric)
+
+
+def gap_to(rows: pd.DataFrame, other: str, **where: str) -> PairedDifference:
+    """LEGCNet minus the network `other`, over trials; `where` as for `averaged`."""
+    return paired_difference(averaged(rows, **where), between="network", a="LEGCNet", b=other)
+
+
+def gap_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """LEGCNet minus each of `OTHERS`, at both stops, by three statistics: text with intervals."""
+    table = {
+        metric: [
+            f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
+            for stop in STOPS
+            for other in OTHERS
+            for gap in [gap_to(rows, other, metric=metric, stop=stop)]
+        ]
+        for metric in ("spearman", "shares", "attributions")
+    }
+    names = [[NETWORKS[other] for other in OTHERS]]
+    index = pd.MultiIndex.from_product([STOPS, *names], names=["stop", "LEGCNet minus"])
+    return pd.DataFrame(table, index=index)
+
+
+def counts_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean weights pruned and mean correlation of every ranking, a row for FT and for PT."""
+    found = rows[(rows.metric == "spearman") & (rows.stop == STOPS[0])]
+    table = found[found.counts.isin(VARIANTS)].pivot_table(
+        index="counts", columns="network", values="value"
+    )
+    table["other seed"] = found[found.network == "other seed"].value.mean()
+    pruned = rows[(rows.metric == "n_pruned") & (rows.network == "LEGCNet")]
+    table.insert(0, "weights pruned", pruned.groupby("counts").value.mean())
+    names = ["LEGCNet", *OTHERS]
+    return table[["weights pruned", *names]].rename(columns=NETWORKS)
+
+
+def accuracy_lost(rows: pd.DataFrame) -> pd.Series:
+    """Test accuracy that networks lose against the dense one: means over tables, FT and PT."""
+    found = averaged(rows, metric="accuracy").groupby("network").value.mean()
+    return found["dense"] - found
+
+
+def pixel_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Agreement of MNIST networks, means over seeds: those without a mask, and retrained ones."""
+    rows = rows[(rows.judge == "explanations") & rows.state.isin(["kept", "retrained"])]
+    amounts = rows.amount.astype(str).where(rows.state != "kept", "")
+    rows = rows.assign(amount=amounts.replace("published", "the paper's number"))
+    rows = rows.assign(network=rows.network.replace({"other": "dense, other seed",
+                                                     "initial": "untrained"}))  # fmt: skip
+    table = rows.pivot_table(index=["amount", "network"], columns="metric", values="value")
+    shown = ["spearman", "shares", "attributions", "accuracy"]
+    return table[shown].sort_index(key=lambda k: k.map({"": "0", "0.5": "2"}).fillna("1"))

@@ -1,9 +1,11 @@
-"""The studies of chapter 11: where networks are taken, what is compared, what decides."""
+"""The study of chapter 11: where networks are taken, which masks compete, what is compared."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from itertools import permutations
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,16 +14,20 @@ import torch
 
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.data import load_dataset
+from causalprune_lib.pruning.contest import Contest
+from causalprune_lib.pruning.masks import Masks
+from causalprune_studies.ch05_legcnet.study import published_amount
 from causalprune_studies.ch10_spectra.networks import PUBLISHED, judged_networks
-from causalprune_studies.ch11_explanations import verdicts as explanation_verdicts
-from causalprune_studies.ch11_explanations.shapley import exact_shapley
+from causalprune_studies.ch11_explanations import study
+from causalprune_studies.ch11_explanations.images import image_agreement
 from causalprune_studies.ch11_explanations.study import (
+    COUNTS,
     DENSE,
     ExplanationAgreement,
     agreement,
     compared,
     explain,
-    explanation_points,
+    importance_shares,
     train_to_stops,
 )
 from causalprune_studies.paper_networks.mnist import mnist_settings
@@ -83,21 +89,31 @@ def test_what_is_explained_goes_into_the_last_sigmoid(iris, networks):
 
     def worth(players):
         mixed = background.clone()
-        mixed[:, sorted(players)] = x[1, sorted(players)]
+        mixed[:, list(players)] = x[1, list(players)]
         return torch.logit(networks.select([2]).outputs(mixed)[0]).mean(0).numpy()
 
-    np.testing.assert_allclose(
-        explain(networks, x, background)[2, 1], exact_shapley(worth, 4), atol=1e-9
-    )
+    orders = list(permutations(range(4)))  # Shapley's mean over the orders of arrival
+    expected = np.zeros((4, 3))
+    for order in orders:
+        for place, player in enumerate(order):
+            expected[player] += worth(order[: place + 1]) - worth(order[:place])
+    found = explain(networks, x, background)[2, 1]
+    np.testing.assert_allclose(found, expected / len(orders), atol=1e-9)
+
+
+def test_importance_shares_by_hand():
+    values = np.array([[[1, 0], [-2, 4]], [[-3, 0], [0, 0]]], dtype=float)  # (2, 2, 2)
+    np.testing.assert_allclose(importance_shares(values), [0.4, 0.6])
+    assert importance_shares(0 * values).tolist() == [0, 0]
 
 
 def test_groups_are_compared_with_the_dense_network(iris, networks, stops):
     dense = stops["end"].select([0])
     groups = {
-        DENSE: dense,
-        ("other seed", "none"): stops["end"].select([0, 1]),
-        ("LEGCNet", "FT"): dense,
-        ("random", "FT"): stops["end"].select([0, 1, 2]),
+        DENSE: [dense],
+        ("other seed", "none"): [stops["end"].select([0, 1])],
+        ("LEGCNet", "FT"): [dense],
+        ("random", "FT"): [stops["end"].select([i]) for i in range(3)],
     }
     x, background = iris.x_test[:12], iris.x_train[:6]
     points = list(compared(groups, iris, x, background))
@@ -117,118 +133,79 @@ def test_groups_are_compared_with_the_dense_network(iris, networks, stops):
     assert sum(shares) == pytest.approx(1)
 
 
-@pytest.mark.data
-def test_masks_are_matched_in_counts():
-    spec = ExplanationAgreement("vowel", n_random=3)
-    sizes = torch.rand(36, generator=torch.Generator().manual_seed(0))
-    masks = spec.masks(7, sizes)
-    for counts in ("FT", "PT", "half"):
-        layers = {
-            (int((~m[:12]).sum()), int((~m[12:]).sum()))
-            for (_, at), same in masks.items()
-            if at == counts
-            for m in same
-        }
-        assert len(layers) == 1
-    assert (~masks["LEGCNet", "half"]).sum() == 18
-    assert (~masks["LEGCNet", "PT"]).sum() == 8  # LEGCNet prunes none here: the published number
-    assert len(masks["random", "FT"]) == 3
-    cut = ~masks["magnitude", "half"][0]
-    assert sizes[:12][cut[:12]].max() < sizes[:12][~cut[:12]].min()
-    one_feature = torch.ones(1, 36, dtype=torch.bool)
-    one_feature[0, [0, 3, 6]] = False  # W1 is (4, 3): three of the first feature's four weights
-    assert spec.most_cut(one_feature) == 0.75
+def decision(seed, pruned):
+    scores = torch.rand(40, generator=torch.Generator().manual_seed(seed)).double()
+    keep = torch.ones(40, dtype=torch.bool)
+    keep[scores.argsort()[:pruned]] = False
+    said = SimpleNamespace(scores=scores, keep=keep, n_pruned=pruned)
+    return SimpleNamespace(decision_=said)
 
 
-@pytest.mark.data
+def test_masks_are_matched_in_counts(monkeypatch):
+    read = {"FT": [decision(0, 5), decision(1, 7)], "PT": [decision(2, 0), decision(3, 9)]}
+    monkeypatch.setattr(study, "read_trials", lambda *_, variant, **__: read[variant])
+    spec = ExplanationAgreement("banknote", n_random=3)
+    sizes = torch.rand(40, generator=torch.Generator().manual_seed(9))
+    entries = spec.contest(0, sizes, play=None).entries
+    masks = {(e.ranking, e.allocation): ~e.masks.flat() for e in entries}  # True = pruned
+    for counts in COUNTS:
+        kept = [e.masks.counts().kept.tolist() for e in entries if e.allocation == counts]
+        assert len(kept) == 3 + 4
+        assert all(one == kept[0] for one in kept)
+    ft, pt = (read[variant][0].decision_ for variant in ("FT", "PT"))
+    assert torch.equal(masks["LEGCNet", "FT"], ~ft.keep)
+    amount = published_amount("banknote", variant="PT")  # LEGCNet prunes none here
+    assert masks["LEGCNet", "PT"].nonzero().flatten().tolist() == sorted(
+        pt.scores.argsort()[:amount].tolist()
+    )
+    for name, scores in (
+        ("LEGCNet", ft.scores),
+        ("inverse", -ft.scores),
+        ("another trial", read["FT"][1].decision_.scores),
+        ("magnitude", sizes),
+    ):
+        cut = masks[name, "half"]
+        assert cut.sum() == 20
+        assert scores[:32][cut[:32]].max() < scores[:32][~cut[:32]].min()
+
+
 def test_a_cell_gives_every_network_at_both_stops(monkeypatch):
-    short = dataclasses.replace(legcnet_settings("vowel"), epochs=3, extra_epochs=1)
-    monkeypatch.setattr(
-        "causalprune_studies.ch11_explanations.study.legcnet_settings", lambda _: short
-    )
-    spec = ExplanationAgreement("vowel", n_random=2, examples=6, background=4)
-    keep = torch.rand(1, 36, generator=torch.Generator().manual_seed(0)) > 0.3
+    short = dataclasses.replace(legcnet_settings("banknote"), epochs=1, extra_epochs=1)
+    monkeypatch.setattr(study, "legcnet_settings", lambda _: short)
+    layout = SigmoidNetworks.random(short.sizes, 1, seed=0).layout
+    keep = torch.rand(40, generator=torch.Generator().manual_seed(0)) > 0.3
     names = ("LEGCNet", "random", "magnitude", "inverse", "another trial")
-    masks = {(n, c): keep for n in names for c in ("FT", "PT", "half")}
-    monkeypatch.setattr(ExplanationAgreement, "masks", lambda *_: masks)
+
+    def entered(self, trial, sizes, play):
+        contest = Contest({}, play)
+        for counts in COUNTS:
+            for name in names:
+                contest.enter_masks(Masks.from_flat(layout, keep), name, counts, 0.3)
+        return contest
+
+    monkeypatch.setattr(ExplanationAgreement, "contest", entered)
+    spec = ExplanationAgreement("banknote", n_random=1, examples=6, background=4)
     rows = pd.DataFrame([p.coordinates | dict(p.metrics) for p in spec.run(3)])
-    compared_rows = rows[rows.spearman.notna()]
-    assert len(compared_rows) == 2 * (3 + len(masks))
+    assert rows.spearman.notna().sum() == 2 * (3 + 3 * len(names))
     assert set(rows.network) == {*names, "dense", "other seed", "other order", "untrained"}
-    assert (
-        rows[rows.network == "LEGCNet"]
-        .groupby("counts")
-        .n_pruned.max()
-        .eq(int((~keep).sum()))
-        .all()
-    )
+    own = rows[(rows.network == "LEGCNet") & rows.n_pruned.notna()]
+    assert own.counts.tolist() == list(COUNTS)
+    assert own.n_pruned.eq(int((~keep).sum())).all()
     with pytest.raises(ValueError, match="seed must be a trial"):
         list(spec.run(10))
 
 
-def test_points_of_images():
+def test_attributions_of_images():
     settings = dataclasses.replace(mnist_settings("digits"), sizes=(64, 6, 5, 10), epochs=3)
-    judged = judged_networks(settings, seed=0)
-    same = dataclasses.replace(judged, other=judged.dense)
-    points: list[Point] = list(explanation_points(same, seed=0, examples=3, background=4))
+    networks = judged_networks(settings, seed=0)
+    same = dataclasses.replace(networks, other=networks.dense)
+    points: list[Point] = list(image_agreement(same, seed=0, examples=3, background=4))
     found = {
         tuple(p.coordinates[k] for k in ("network", "amount", "state")): p.metrics for p in points
     }
-    assert len(found) == 2 + 2 * len(judged.masks)
+    assert len(found) == 2 + 2 * len(networks.masks)
     assert found["other", PUBLISHED, "kept"]["attributions"] == pytest.approx(1)
     assert found["other", PUBLISHED, "kept"]["spearman"] == pytest.approx(1)
     assert found["initial", PUBLISHED, "kept"]["attributions"] < 0.9
     assert all(0 < m["pixels"] < 64 for m in found.values())  # the corners of digits are empty
     assert {p.coordinates["judge"] for p in points} == {"explanations"}
-
-
-def full_rows(own, yardstick, random, magnitude):
-    common = {"profile": "full", "commit": "abc", "dirty": False, "causalprune_lib": "0",
-              "torch": "2", "numpy": "2", "python": "3", "device": "cpu", "cpu": "x",
-              "seconds": 1.0, "started": "2026", "stop": "benchmark",
-              "metric": "spearman"}  # fmt: skip
-    values = {
-        "LEGCNet": own,
-        "random": random,
-        "magnitude": magnitude,
-        "another trial": own,
-        "other seed": yardstick,
-    }
-    rows = []
-    for dataset in ("cancer", "titanic", "banknote", "vowel"):
-        for seed in range(4):
-            for network, value in values.items():
-                for counts in ("none",) if network == "other seed" else ("FT", "PT", "half"):
-                    off = 0.01 * (seed % 2) * (network == "LEGCNet")
-                    off -= 1.0 * (counts == "half")  # must not count
-                    where = {"dataset": dataset, "seed": seed, "network": network, "counts": counts}
-                    rows.append({**common, **where, "value": value + off})
-    return pd.DataFrame(rows)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ((0.9, 0.9, 0.5, 0.6), ("reproduced", "reproduced", "reproduced")),
-        ((0.85, 0.99, 0.84, 0.9), ("partly", "reproduced", "not reproduced")),
-        ((0.7, 0.99, 0.8, 0.9), ("not reproduced", "not reproduced", "not reproduced")),
-    ],
-)
-def test_the_criteria_grade_by_value(values, expected):
-    found = explanation_verdicts.verdicts(full_rows(*values))
-    assert tuple(v.verdict for v in found.values()) == expected
-    assert found.keys() == explanation_verdicts.CRITERIA.keys()
-    assert found["importance is kept"].effect == pytest.approx(values[0] + 0.005 - values[1])
-
-
-def test_a_wide_interval_with_a_gap_is_partly():
-    rows = full_rows(0.9, 0.9, 0.8, 0.8)
-    rows.loc[(rows.network == "LEGCNet") & (rows.seed == 0), "value"] -= 0.5
-    rows.loc[(rows.network == "LEGCNet") & (rows.seed == 1), "value"] += 0.5
-    found = explanation_verdicts.verdicts(rows)
-    assert found["random masks do not keep it"].verdict == "partly"
-
-
-def test_quick_rows_decide_nothing():
-    with pytest.raises(ValueError, match="full"):
-        explanation_verdicts.verdicts(full_rows(0.9, 0.9, 0.5, 0.6).assign(profile="quick"))
