@@ -25,7 +25,6 @@ from matplotlib.colors import to_hex
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
-from causalprune_lib.diagnostics.spectra import power_law_fit
 from causalprune_lib.evidence.style import GREY, PALETTE
 from causalprune_studies import figures as shared
 from causalprune_studies.ch10_spectra.figures import Spectrum
@@ -242,7 +241,7 @@ EXAMPLES = {
         {"fc1": Spectrum(HEAVY, HEAVY / 2, null_law(), edge=3.0, orange=4.0)},
         names=("layer", "shuffled"),
     ),
-    "ch10_spectra.plot_tails": call({"one": (HEAVY, power_law_fit(HEAVY))}),
+    "ch10_spectra.plot_tails": call({"one": (HEAVY, 2.5, 1.5)}),
     "ch10_spectra.plot_spike": call(
         pd.DataFrame({"strength": [0, 1], "largest": [1.5, 2.1], "theory": [1.5, 2]}), edge=1.5
     ),
@@ -252,7 +251,7 @@ EXAMPLES = {
         order=["b", "a"],
     ),
     "ch10_spectra.plot_clock": call(
-        pd.DataFrame({"layer": "fc1", "value": [3, 1.5], "epochs": [0, 1]}), x="epochs"
+        pd.DataFrame({"layer": "fc1", "value": [3, 1.5], "epoch": [0, 1]})
     ),
     "ch10_spectra.plot_nulls": call({"50 x 30": HEAVY, "30 x 10": HEAVY}, marks={"30 x 10": [2.0]}),
     "ch11_explanations.plot_bar_panels": call(

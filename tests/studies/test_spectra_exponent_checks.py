@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from causalprune_lib.diagnostics.spectra import power_law_fit
 from causalprune_studies.ch10_spectra.exponent_checks import (
     power_law_pvalue,
     power_law_sample,
+    sampled_alphas,
     untrained_alphas,
 )
 
@@ -17,6 +19,13 @@ def test_samples_follow_the_law():
     rng = np.random.default_rng(0)
     values = power_law_sample(2000, alpha=3.0, xmin=2.0, generator=rng)
     assert stats.kstest(values, stats.pareto(b=2.0, scale=2.0).cdf).pvalue > 0.01
+
+
+def test_sampled_exponents_are_those_of_the_samples():
+    found = sampled_alphas(30, alpha=2.5, draws=2, generator=np.random.default_rng(3))
+    rng = np.random.default_rng(3)
+    samples = [power_law_sample(30, alpha=2.5, generator=rng) for _ in range(2)]
+    assert found.tolist() == [power_law_fit(sample).alpha for sample in samples]
 
 
 def test_the_test_is_fair_to_power_laws_and_turns_down_what_is_none():

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from causalprune_lib.diagnostics.spectra import power_law_fit
 from causalprune_studies.ch10_spectra import figures as plots
 from causalprune_studies.ch10_spectra.figures import slide_spectra
 
@@ -48,10 +47,10 @@ def test_spectra_have_a_panel_each_with_what_was_given():
 
 def test_a_tail_and_its_law_meet_where_the_tail_begins():
     values = np.random.default_rng(0).pareto(1.5, 50) + 1
-    fit = power_law_fit(values)
-    (ax,) = plots.plot_tails({"a": (values, fit)})
+    begin = np.sort(values)[20]
+    (ax,) = plots.plot_tails({"a": (values, 2.5, begin)})
     points, line = ax.lines
-    begins = np.isclose(points.get_xdata(), fit.xmin)
+    begins = points.get_xdata() == begin
     np.testing.assert_allclose(points.get_ydata()[begins], line.get_ydata()[0])
 
 
@@ -78,8 +77,8 @@ def test_other_figures_draw_their_tables():
     row = {"n": 10, "q025": 1, "q25": 2, "q50": 2.5, "q75": 3, "q975": 4}
     ax = plots.plot_estimates(pd.DataFrame([row]), truth=2.5)
     assert ax.get_yticklabels()[0].get_text() == "10 values"
-    clock = pd.DataFrame({"layer": ["a", "a"], "value": [3, 1.5], "epochs": [0, 1]})
-    assert plots.plot_clock(clock, x="epochs").lines[0].get_ydata().tolist() == [3, 1.5]
+    clock = pd.DataFrame({"layer": ["a", "a"], "value": [3, 1.5], "epoch": [0, 1]})
+    assert plots.plot_clock(clock).lines[0].get_ydata().tolist() == [3, 1.5]
     (ax,) = plots.plot_nulls({"a": np.array([2.2, 99.0])}, marks={"a": [2.0]})
     heights = [patch.get_height() for patch in ax.patches if patch.get_height() == 0.5]
     assert len(heights) == 2  # one of them in the last bar
@@ -89,15 +88,18 @@ def test_other_figures_draw_their_tables():
 
 def test_the_slider_shows_one_spectrum_at_a_time():
     law = np.array([0.5, 1.0]), np.array([0.3, 0.2])
-    figure = slide_spectra(
-        [0, 1], np.array([[0.5, 1], [0.6, 2]]), law=law, theory=[np.nan, 2.1], titles=["a", "b"]
-    )
+    spectra = np.array([[0.5, 1], [0.6, 2]])
+    figure = slide_spectra([0, 1], spectra, law=law, theory=[np.nan, 2.1], edge=1.1)
     assert [trace.visible for trace in figure.data] == [None] + [True] * 3 + [False] * 3
+    titles = []
     for place, step in enumerate(figure.layout.sliders[0].steps):
         shown = step.args[0]["visible"]
+        titles.append(step.args[1]["title.text"])
         assert shown[0]
         assert [i for i, on in enumerate(shown[1:]) if on] == [3 * place + i for i in range(3)]
+    assert titles[0].endswith("1.00<br>theory at the edge, 1.10")
+    assert titles[1] == "strength 1: largest eigenvalue 2.00<br>theory 2.10"
     assert figure.data[5].x == (0.6, 2.0)
     assert len(json.dumps(figure.to_dict(), default=str)) < 100_000
-    with pytest.raises(ValueError, match="titles and theory must be 2"):
-        slide_spectra([0, 1], np.ones((2, 2)), law=law, theory=[1, 1], titles=["a"])
+    with pytest.raises(ValueError, match="theory must be 2"):
+        slide_spectra([0, 1], np.ones((2, 2)), law=law, theory=[1], edge=1.1)

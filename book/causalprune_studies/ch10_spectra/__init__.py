@@ -8,4 +8,4 @@ STUDIES = {
 VERDICTS = {
     "judged-networks": "verdicts:verdicts",
 }  # rows -> what judges them
-MNIST_JUDGE = "study:spectra_points"  # what it asks of the networks of chapter 10
+MNIST_JUDGE = "study:judge_spectra"  # what it asks of the networks

@@ -1,7 +1,4 @@
-"""The interactive figure of chapter 10: a spectrum whose planted direction grows with a slider.
-
-It is a plotly figure whose bars are all there from the start; the slider only shows and hides.
-"""
+"""Figures of chapter 10: spectra of layers and their exponents. Finished numbers in, Axes out."""
 
 from __future__ import annotations
 
@@ -26,19 +23,15 @@ from causalprune_lib.evidence.style import (
     SKY,
     VERMILLION,
     canvas,
-    line_styles,
     use_style,
 )
-
-# ---- spectra: Figures of chapter 10: spectra of layers and their exponents. Finished numbers in,
-
-
-INSIDE = (2, 6)
+from causalprune_studies.ch10_spectra.tables import INSIDE
+from causalprune_studies.figures import plot_lines
 
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """One layer's spectrum and what to hold against it.
+    """One layer's spectrum, in units of the variance of an entry, and what to hold against it.
 
     Attributes
     ----------
@@ -74,7 +67,6 @@ def plot_spectra(
         By the panel's title.
     columns : int
         Panels side by side.
-        Eigenvalues are in units of the variance of an entry.
     names : tuple of two str
         What the legend calls the eigenvalues and the shuffled ones.
     """
@@ -103,6 +95,7 @@ def plot_spectra(
 
 
 def _spectrum(ax: Axes, spectrum: Spectrum, names: tuple[str, str]) -> None:
+    """One panel of `plot_spectra`."""
     values = np.asarray(spectrum.eigenvalues)
     every = [values] if spectrum.shuffled is None else [values, np.ravel(spectrum.shuffled)]
     bins = np.histogram_bin_edges(np.concatenate(every), bins=40 if len(values) > 20 else 25)
@@ -126,35 +119,29 @@ def _spectrum(ax: Axes, spectrum: Spectrum, names: tuple[str, str]) -> None:
         ax.axvline(spectrum.orange, color=ORANGE, linewidth=2.5, label="largest shuffled")
 
 
-def plot_tails(tails: Mapping[str, tuple[np.ndarray, object]]) -> Sequence[Axes]:
+def plot_tails(tails: Mapping[str, tuple[np.ndarray, float, float]]) -> Sequence[Axes]:
     """The share of values at least as large as each value, both axes logarithmic, with a fit.
 
     Parameters
     ----------
-    tails : mapping of str to (values, PowerLawFit)
+    tails : mapping of str to (values, exponent, where the tail begins)
         By the panel's title.
     """
     with use_style():
         _, axes = plt.subplots(
             1, len(tails), figsize=(6.4, 2.9), sharey=True, squeeze=False, layout="constrained"
         )
-        for ax, (title, (values, fit)) in zip(axes[0], tails.items(), strict=True):
+        for ax, (title, (values, alpha, xmin)) in zip(axes[0], tails.items(), strict=True):
             values = np.sort(values)
             share = 1 - np.arange(len(values)) / len(values)
             ax.plot(values, share, "o", color=BLUE, markersize=4)
-            line = np.array([fit.xmin, values[-1]])
-            ax.plot(
-                line,
-                fit.in_fit / fit.n * (line / fit.xmin) ** (1 - fit.alpha),
-                color=VERMILLION,
-                linestyle="--",
-            )
-            ax.set_xscale("log")
-            ax.set_yscale("log")
+            line = np.array([xmin, values[-1]])
+            law = np.mean(values >= xmin) * (line / xmin) ** (1 - alpha)
+            ax.plot(line, law, color=VERMILLION, linestyle="--")
+            ax.set(xscale="log", yscale="log", xlabel="Value")
             ax.xaxis.set_major_locator(LogLocator())
             ax.xaxis.set_minor_formatter(NullFormatter())
-            ax.set_title(f"{title}\nexponent {fit.alpha:.2f}", loc="left", fontsize=12)
-            ax.set_xlabel("Value")
+            ax.set_title(f"{title}\nexponent {alpha:.2f}", loc="left", fontsize=12)
         axes[0][0].set_ylabel("Share at least as large")
     return axes[0]
 
@@ -257,27 +244,21 @@ def plot_exponents(
     return axes[0]
 
 
-def plot_clock(table: pd.DataFrame, *, x: str, ax: Axes | None = None) -> Axes:
+def plot_clock(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Exponents of the layers as training goes on, with the band from 2 to 6.
 
     Parameters
     ----------
     table : DataFrame
-        Columns `layer`, `value` and the column named by `x`, in epochs.
+        Columns `epoch`, `layer` and `value`.
     """
-    require_columns("table", table, ["layer", "value", x])
-    names = list(dict.fromkeys(table.layer))
-    styles = line_styles(names)
-    with canvas(ax) as ax:
-        ax.axhspan(*INSIDE, color=SKY, alpha=0.2, linewidth=0)
-        for name in names:
-            one = table[table.layer == name]
-            ax.plot(one[x], one.value, label=name, markevery=4, **styles[name])
-        ax.set_yscale("log", base=2)
-        ax.set_yticks([1, 2, 4, 8], ["1", "2", "4", "8"])
-        ax.set_xlabel("Epochs")
-        ax.set_ylabel("Exponent")
-        ax.legend(ncols=len(names))
+    require_columns("table", table, ["epoch", "layer", "value"])
+    labels = {"xlabel": "Epochs", "ylabel": "Exponent"}
+    table = table.rename(columns={"value": "mean"})
+    ax = plot_lines(table, x="epoch", hue="layer", interval="none", ax=ax, **labels)
+    ax.axhspan(*INSIDE, color=SKY, alpha=0.2, linewidth=0)
+    ax.set_yscale("log", base=2)
+    ax.set_yticks([1, 2, 4, 8], ["1", "2", "4", "8"])
     return ax
 
 
@@ -314,32 +295,31 @@ def plot_nulls(
     return np.atleast_1d(axes)
 
 
-# ---- spectra_slider: The interactive figure of chapter 10: a spectrum whose planted direction gr
-
-
 def slide_spectra(
     strengths: Sequence[float],
     eigenvalues: np.ndarray,
     *,
     law: tuple[np.ndarray, np.ndarray],
     theory: Sequence[float],
-    titles: Sequence[str],
+    edge: float,
     bins: int = 40,
 ):
     """A plotly figure with a slider over the strength of a planted direction.
+
+    All bars are there from the start; the slider only shows and hides.
 
     Parameters
     ----------
     strengths : sequence of S numbers
         The positions of the slider.
     eigenvalues : array (S, M)
-        The spectrum at each position.
+        The spectrum at each position, ascending.
     law : two arrays
         Where, and the density of the law without the direction.
     theory : sequence of S numbers
-        Where the largest eigenvalue should be; NaN for nowhere in particular.
-    titles : sequence of S str
-        What stands above the plot.
+        Where the largest eigenvalue should be; NaN for the edge of the law.
+    edge : float
+        The law's upper edge.
     bins : int
         How many bars.
     """
@@ -348,10 +328,13 @@ def slide_spectra(
     eigenvalues = np.asarray(eigenvalues, float)
     n = len(strengths)
     check_shape("eigenvalues", eigenvalues, (n, None))
-    if len(titles) != n or len(theory) != n:
-        raise ValueError(
-            f"titles and theory must be {n}, one per position; got {len(titles)} and {len(theory)}."
-        )
+    if len(theory) != n:
+        raise ValueError(f"theory must be {n} numbers, one per position; got {len(theory)}.")
+    expected = [f"at the edge, {edge:.2f}" if np.isnan(x) else f"{x:.2f}" for x in theory]
+    titles = [
+        f"strength {strength:g}: largest eigenvalue {row[-1]:.2f}<br>theory {place}"
+        for strength, row, place in zip(strengths, eigenvalues, expected, strict=True)
+    ]
     edges = np.linspace(0, 1.03 * eigenvalues.max(), bins + 1)
     middle = _short((edges[1:] + edges[:-1]) / 2)
     figure = go.Figure()
@@ -382,10 +365,10 @@ def slide_spectra(
             marker={"color": GREEN, "symbol": "line-ns-open", "size": 12},
             hovertemplate="eigenvalue %{x}<extra></extra>",
         )
-        expected = theory[place]
+        nowhere = np.isnan(theory[place])
         figure.add_scatter(
-            x=[] if np.isnan(expected) else _short([expected, expected]),
-            y=[] if np.isnan(expected) else _short([0, 0.9 * np.max(law[1])]),
+            x=[] if nowhere else _short([theory[place]] * 2),
+            y=[] if nowhere else _short([0, 0.9 * np.max(law[1])]),
             mode="lines",
             visible=place == 0,
             line={"color": VERMILLION, "dash": "dash"},
@@ -417,4 +400,5 @@ def slide_spectra(
 
 
 def _short(values: Sequence[float]) -> list[float]:
+    """Three digits are enough for a plot, and make the page small."""
     return [float(f"{value:.3g}") for value in values]

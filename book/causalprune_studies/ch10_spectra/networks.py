@@ -1,4 +1,4 @@
-"""The networks that chapters 10 to 12 judge: one dense MNIST network and its sparse versions.
+"""The networks that chapters 10 to 12 look at: one dense MNIST network and its sparse versions.
 
 LEGCNet's MNIST network (arXiv:2308.09955) is trained as released and read as it goes; its masks and
 their controls are trained from the same initial weights, side by side, on the same batches. The
@@ -9,7 +9,8 @@ training does not get far from chance in the paper's 50 epochs.)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -17,8 +18,8 @@ from torch import nn
 from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_int
 from causalprune_lib.nets.data import Dataset
-from causalprune_lib.pruning.masks import Masks
-from causalprune_lib.pruning.select import masks_from_scores
+from causalprune_lib.pruning.contest import RANDOM, UNIFORM, Contest, Entry
+from causalprune_lib.pruning.masks import Masks, clone_model
 from causalprune_studies.paper_networks.deep import DeepNetworks
 from causalprune_studies.paper_networks.mnist import (
     DenseRecording,
@@ -29,15 +30,11 @@ from causalprune_studies.paper_networks.mnist import (
 )
 
 PUBLISHED = "published"
-
-
 PRUNED = ("LEGCNet-FT", "LEGCNet-PT", "random", "magnitude")
-
-
 READINGS = {"LEGCNet-FT": "FT", "LEGCNet-PT": "PT, short windows"}
-
-
 OTHER_SEED = 1000  # apart from the seeds of the cells
+
+Place = tuple[str, str | float]  # a network of `PRUNED`, and the amount
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +67,11 @@ class JudgedNetworks:
     initial: nn.Module
     dense: nn.Module
     other: nn.Module
-    masks: dict[tuple[str, str | float], Masks]
-    cut: dict[tuple[str, str | float], nn.Module]
-    retrained: dict[tuple[str, str | float], nn.Module]
+    masks: dict[Place, Masks]
+    cut: dict[Place, nn.Module]
+    retrained: dict[Place, nn.Module]
 
-    def trained(self) -> dict[tuple[str, str | float], nn.Module]:
+    def trained(self) -> dict[Place, nn.Module]:
         """The dense network, as ("dense", "published"), and the retrained ones."""
         return {("dense", PUBLISHED): self.dense, **self.retrained}
 
@@ -104,58 +101,63 @@ def judged_networks(
     >>> from dataclasses import replace
     >>> from causalprune_studies.paper_networks.mnist import mnist_settings
     >>> settings = replace(mnist_settings("digits"), sizes=(64, 6, 5, 10), epochs=5)
-    >>> judged = judged_networks(settings, seed=0)
-    >>> judged.masks["random", 0.5].amount == judged.masks["LEGCNet-FT", 0.5].amount
+    >>> networks = judged_networks(settings, seed=0)
+    >>> networks.masks["random", 0.5].amount == networks.masks["LEGCNet-FT", 0.5].amount
     True
-    >>> len(judged.retrained)
+    >>> len(networks.retrained)
     8
     """
     check_int("seed", seed, minimum=0)
     data = mnist_data(settings).to(device)
     recording = record_dense(settings, data, seed=seed)
-    masks = _masks(recording, (PUBLISHED, *amounts), seed=seed)
+
+    def play(masks: Sequence[Masks]) -> list[nn.Module]:
+        start = recording.initial.repeat(len(masks))
+        run = train_on_images(start, settings, data, seed=seed, masks=masks)
+        return [run.networks.model(i) for i in range(len(masks))]
+
+    layout = recording.initial.layout
+    drawn = torch.rand(layout.size, generator=own_stream(seed, "random masks"))
+    flat = {name: recording.decide(r, rule="as_released").scores for name, r in READINGS.items()}
+    flat |= {"drawn": drawn, "magnitude": recording.run.networks.flat()[0].abs()}
+    rankings = {name: layout.unflatten(scores.cpu()) for name, scores in flat.items()}
+    contest = Contest(rankings, play, nan="keep")
+    places = {}
+    for amount in (PUBLISHED, *amounts):
+        places |= {(entry.ranking, amount): entry for entry in _enter(contest, recording, amount)}
     other = DeepNetworks.initial(settings.sizes, seed=seed + OTHER_SEED, device=device)
-    keep = torch.stack([m.flat() for m in masks.values()]).to(device)
-    again = recording.initial.repeat(len(masks))
-    retrained = train_on_images(again, settings, data, seed=seed, masks=keep)
     stranger = train_on_images(other, settings, data, seed=seed + OTHER_SEED)
-    trained = recording.run.networks
+    retrained, dense = dict(contest.run()), recording.run.networks.model(0)
+    masks = {place: entry.masks for place, entry in places.items()}
     return JudgedNetworks(
         data=data,
         initial=recording.initial.model(0),
-        dense=trained.model(0),
+        dense=dense,
         other=stranger.networks.model(0),
         masks=masks,
-        cut={place: _cut(trained, mask).model(0) for place, mask in masks.items()},
-        retrained={place: retrained.networks.model(i) for i, place in enumerate(masks)},
+        cut={place: _cut(dense, mask) for place, mask in masks.items()},
+        retrained={place: retrained[entry] for place, entry in places.items()},
     )
 
 
-def _masks(
-    recording: DenseRecording, amounts: tuple[str | float, ...], *, seed: int
-) -> dict[tuple[str, str | float], Masks]:
-    layout = recording.initial.layout
-    drawn = torch.rand(layout.size, generator=own_stream(seed, "random masks"))
-    controls = {"random": drawn, "magnitude": recording.run.networks.flat()[0].abs().cpu()}
-    masks: dict[tuple[str, str | float], Masks] = {}
-    for amount in amounts:
-        for name, reading in READINGS.items():
-            scores = recording.decide(reading, rule="as_released").scores.cpu()
-            published = amount == PUBLISHED
-            masks[name, amount] = masks_from_scores(
-                layout.unflatten(scores),
-                recording.settings.amounts[reading] if published else amount,
-                scope="global" if published else "layer",
-                nan="keep",
-            )
-        like = masks["LEGCNet-FT", amount]
-        for name, scores in controls.items():
-            named = layout.unflatten(scores)
-            masks[name, amount] = masks_from_scores(named, scope="like", like=like)
-    return masks
+def _enter(contest: Contest, recording: DenseRecording, amount: str | float) -> list[Entry]:
+    """Enter LEGCNet's masks and their controls at one amount, in the order of `PRUNED`."""
+    entries = []
+    for name, reading in READINGS.items():
+        if amount == PUBLISHED:
+            entries += contest.enter(name, recording.settings.amounts[reading])
+        else:
+            entries += contest.enter(name, amount, at=UNIFORM)
+    like, at = entries[0].masks, entries[0].allocation
+    random = contest.cut("drawn", like=like)
+    entries.append(contest.enter_masks(random, RANDOM, at, like.amount))
+    return entries + contest.enter("magnitude", like.amount, at=at, like=like)
 
 
-def _cut(networks: DeepNetworks, mask: Masks) -> DeepNetworks:
-    kept = mask.keep.values()
-    weights = (w * keep.to(w) for w, keep in zip(networks.weights, kept, strict=True))
-    return replace(networks, weights=tuple(weights))
+@torch.no_grad()
+def _cut(network: nn.Module, masks: Masks) -> nn.Module:
+    """A copy with zeros where the masks say so."""
+    network = clone_model(network)
+    for name, keep in masks.items():
+        network.get_parameter(name).mul_(keep.to(network.get_parameter(name)))
+    return network

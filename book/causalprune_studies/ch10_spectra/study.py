@@ -1,15 +1,15 @@
 """What chapters 10 to 12 measure on LEGCNet's MNIST networks, as one spec for `run_grid`.
 
 One training, three judges: the spectra of the layers, the explanations of the decisions, and the
-distance to the dense network speak of the same networks.
+distance to the dense network speak of the same networks. The judge of the spectra stands here: what
+WeightWatcher says of every layer, and how much of that a layer has that was never trained.
 
 Paper: arXiv:2308.09955.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,35 +22,81 @@ from causalprune_lib.diagnostics.spectra import NOISE, esd, layer_spectra, power
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.nets.training import evaluate
-from causalprune_lib.pruning.masks import apply_masks
+from causalprune_lib.pruning.masks import apply_masks, clone_model
 from causalprune_studies.ch10_spectra.exponent_checks import power_law_pvalue
 from causalprune_studies.ch10_spectra.networks import PUBLISHED, JudgedNetworks, judged_networks
 from causalprune_studies.ch10_spectra.random_matrices import correlation_traps, randomised_esd
 from causalprune_studies.chapters import named_by_chapters
-from causalprune_studies.paper_networks.mnist import MNIST_SETTINGS, mnist_settings
-
-# ---- spectra: What WeightWatcher says of the networks that chapter 10 judges, and how much that
-
+from causalprune_studies.paper_networks.mnist import (
+    MNIST_SETTINGS,
+    ImageSettings,
+    mnist_settings,
+)
 
 SHUFFLES = 20
-
-
 DRAWN_SEED = 0  # only of this seed are whole spectra kept
-
-
 DRAWN = 5  # WeightWatcher shuffles a layer of fewer than 100 eigenvalues so often for its figure
-
-
+RESAMPLES = 300  # behind the interval of an exponent
+EXPONENTS = ("pl_alpha", "alpha_low", "alpha_high")
 COLUMNS = ("pl_alpha", "alpha_weighted", "alpha_low", "alpha_high", "in_fit", "nonzero")
+COLUMNS += ("num_traps",)
 
 
-def spectra_points(judged: JudgedNetworks, *, seed: int, traps: bool = True) -> Iterator[Point]:
+@dataclass(frozen=True)
+class JudgedMNIST:
+    """One seed of LEGCNet's MNIST network: dense, pruned and controls, before three judges.
+
+    Gives the points of every chapter's `MNIST_JUDGE` (spectra, explanations, closeness), told apart
+    by the coordinate `judge`. Judge "accuracy" gives the test accuracy of every network, by
+    `network`, `amount` and `state`: "trained", or "cut", the dense network under the mask.
+
+    Parameters
+    ----------
+    dataset : str
+        A key of `MNIST_SETTINGS`.
+    amounts : tuple of float
+        Fractions of each layer to prune, beside the paper's numbers of weights.
+    on, profile : str
+        Device, and the size class that rows are filed under.
+    """
+
+    dataset: str = "mnist"
+    amounts: tuple[float, ...] = (0.5,)
+    on: str = "cpu"
+    profile: str = "quick"
+
+    def run(self, seed: int) -> Iterator[Point]:
+        """Train the networks of a seed and judge them."""
+        check_choice("dataset", self.dataset, MNIST_SETTINGS)
+        check_int("seed", seed, minimum=0)
+        networks = judged_networks(
+            mnist_settings(self.dataset), seed=seed, amounts=self.amounts, device=self.on
+        )
+        yield from judge_accuracy(networks)
+        for judge in named_by_chapters("MNIST_JUDGE"):
+            yield from judge(networks, seed=seed)
+
+
+def judge_accuracy(networks: JudgedNetworks) -> Iterator[Point]:
+    """The test accuracy of every network."""
+    stages = {"trained": networks.trained(), "cut": networks.cut}
+    stages["trained"] |= {(name, "none"): getattr(networks, name) for name in ("initial", "other")}
+    for state, found in stages.items():
+        for (network, amount), model in found.items():
+            accuracy = evaluate(model, networks.data.x_test, networks.data.y_test).accuracy
+            where = {"network": network, "amount": str(amount), "state": state}
+            yield Point({"accuracy": accuracy}, judge="accuracy", **where)
+
+
+def judge_spectra(
+    networks: JudgedNetworks, *, seed: int, exponents_only: bool = False
+) -> Iterator[Point]:
     """Points of every layer of every network.
 
     Coordinates are `network` and `amount` as in `JudgedNetworks` ("published" also for a network
     without a mask), `layer`, and `state`:
 
-    - "trained", for a pruned network: retrained under its mask; all of `network_metrics`;
+    - "trained", for a pruned network: retrained under its mask; all of `layer_metrics`;
     - "untrained": the initial network, and what a random mask leaves of it; the same metrics;
     - "cut": the dense network under a mask, and no step further; `pl_alpha` only.
 
@@ -58,19 +104,32 @@ def spectra_points(judged: JudgedNetworks, *, seed: int, traps: bool = True) -> 
     `place`, from the smallest on, the `eigenvalue` of X, and the `shuffled` one, of the same
     weights in random places.
 
-    Without `traps`, `num_traps` is missing; WeightWatcher takes a second or more for each network.
+    With `exponents_only`, for a quick look, there are the `EXPONENTS` and nothing else.
     """
-    for state, network, amount, model in _networks(judged):
-        if state == "cut":
-            rows = layer_spectra(model).itertuples()
-            found = {row.layer: {"pl_alpha": row.pl_alpha} for row in rows}
+    for state, network, amount, model in _networks(networks):
+        if exponents_only or state == "cut":
+            frame = layer_spectra(model, interval=state != "cut", resamples=RESAMPLES, seed=seed)
+            found = frame.set_index("layer").filter(EXPONENTS).to_dict("index")
         else:
-            found = network_metrics(model, seed=seed, traps=traps)
+            found = layer_metrics(model, seed=seed)
         for layer, metrics in found.items():
             where = {"network": network, "amount": str(amount), "state": state, "layer": layer}
             yield Point(metrics, judge="spectra", **where)
-            if seed == DRAWN_SEED and state != "cut" and amount == PUBLISHED:
+            drawn = seed == DRAWN_SEED and not exponents_only
+            if drawn and state != "cut" and amount == PUBLISHED:
                 yield from _spectrum(model.get_submodule(layer).weight, where)
+
+
+def _networks(networks: JudgedNetworks) -> Iterator[tuple[str, str, str | float, nn.Module]]:
+    yield "untrained", "initial", PUBLISHED, networks.initial
+    yield "trained", "other", PUBLISHED, networks.other
+    for (network, amount), model in networks.trained().items():
+        yield "trained", network, amount, model
+    for (network, amount), model in networks.cut.items():
+        yield "cut", network, amount, model
+    for (network, amount), masks in networks.masks.items():
+        if network == "random" and amount != PUBLISHED:
+            yield "untrained", "initial", amount, apply_masks(clone_model(networks.initial), masks)
 
 
 def _spectrum(weight: torch.Tensor, where: dict[str, str]) -> Iterator[Point]:
@@ -80,34 +139,18 @@ def _spectrum(weight: torch.Tensor, where: dict[str, str]) -> Iterator[Point]:
         yield Point(values, judge="spectra", place=place, **where)
 
 
-def _networks(judged: JudgedNetworks) -> Iterator[tuple[str, str, str | float, nn.Module]]:
-    yield "untrained", "initial", PUBLISHED, judged.initial
-    yield "trained", "other", PUBLISHED, judged.other
-    for (network, amount), model in judged.trained().items():
-        yield "trained", network, amount, model
-    for (network, amount), model in judged.cut.items():
-        yield "cut", network, amount, model
-    for (network, amount), masks in judged.masks.items():
-        if network == "random" and amount != PUBLISHED:
-            model = apply_masks(copy.deepcopy(judged.initial), masks)
-            yield "untrained", "initial", amount, model
-
-
-def network_metrics(
-    model: nn.Module, *, seed: int, traps: bool = True, resamples: int = 300
-) -> dict[str, dict[str, float]]:
-    """Columns of `layer_spectra` and the `layer_metrics` of each layer, by its name."""
-    frame = layer_spectra(model, interval=True, traps=traps, resamples=resamples, seed=seed)
+def layer_metrics(model: nn.Module, *, seed: int) -> dict[str, dict[str, float]]:
+    """`COLUMNS` of `layer_spectra`, and what is `beside` them, by the name of the layer."""
+    options = {"interval": True, "traps": True, "resamples": RESAMPLES, "seed": seed}
+    frame = layer_spectra(model, **options)
     weights = ParameterLayout.of(model).tensors(model).values()
-    columns = (*COLUMNS, "num_traps") if traps else COLUMNS
     return {
-        row["layer"]: {name: float(row[name]) for name in columns}
-        | layer_metrics(weight, seed=seed)
+        row["layer"]: {name: float(row[name]) for name in COLUMNS} | beside(weight, seed=seed)
         for (_, row), weight in zip(frame.iterrows(), weights, strict=True)
     }
 
 
-def layer_metrics(weight: torch.Tensor, *, seed: int) -> dict[str, float]:
+def beside(weight: torch.Tensor, *, seed: int) -> dict[str, float]:
     """What WeightWatcher does not say of a layer.
 
     Returns
@@ -142,53 +185,28 @@ def layer_metrics(weight: torch.Tensor, *, seed: int) -> dict[str, float]:
     }
 
 
-# ---- judged: What chapters 10 to 12 measure on LEGCNet's MNIST networks, as one spec for `run_gr
+def quick_look(settings: ImageSettings, *, seeds: Iterable[int], amount: float) -> pd.DataFrame:
+    """Exponents and accuracies of the networks of some seeds, as rows of `JudgedMNIST`."""
+    rows = []
+    for seed in seeds:
+        networks = judged_networks(settings, seed=seed, amounts=(amount,))
+        points = [*judge_accuracy(networks)]
+        points += judge_spectra(networks, seed=seed, exponents_only=True)
+        rows += [
+            {**point.coordinates, "seed": seed, "metric": metric, "value": value}
+            for point in points
+            for metric, value in point.metrics.items()
+        ]
+    return pd.DataFrame(rows)
 
 
-@dataclass(frozen=True)
-class JudgedMNIST:
-    """One seed of LEGCNet's MNIST network: dense, pruned and controls, before three judges.
-
-    Gives the points of every chapter's `MNIST_JUDGE` (spectra, explanations, closeness), told apart
-    by the coordinate `judge`. Judge "accuracy" gives the test accuracy of every network, by
-    `network`, `amount` and `state`: "trained", or "cut", the dense network under the mask.
-
-    Parameters
-    ----------
-    dataset : str
-        A key of `MNIST_SETTINGS`.
-    amounts : tuple of float
-        Fractions of each layer to prune, beside the paper's numbers of weights.
-    on, profile : str
-        Device, and the size class that rows are filed under.
-    """
-
-    dataset: str = "mnist"
-    amounts: tuple[float, ...] = (0.5,)
-    on: str = "cpu"
-    profile: str = "quick"
-
-    def run(self, seed: int) -> Iterator[Point]:
-        """Train the networks of a seed and judge them."""
-        check_choice("dataset", self.dataset, MNIST_SETTINGS)
-        check_int("seed", seed, minimum=0)
-        judged = judged_networks(
-            mnist_settings(self.dataset), seed=seed, amounts=self.amounts, device=self.on
-        )
-        yield from accuracy_points(judged)
-        for judge in named_by_chapters("MNIST_JUDGE"):
-            yield from judge(judged, seed=seed)
-
-
-def accuracy_points(judged: JudgedNetworks) -> Iterator[Point]:
-    """The test accuracy of every network."""
-    stages = {"trained": judged.trained(), "cut": judged.cut}
-    stages["trained"] |= {(name, "none"): getattr(judged, name) for name in ("initial", "other")}
-    for state, networks in stages.items():
-        for (network, amount), model in networks.items():
-            accuracy = evaluate(model, judged.data.x_test, judged.data.y_test).accuracy
-            where = {"network": network, "amount": str(amount), "state": state}
-            yield Point({"accuracy": accuracy}, judge="accuracy", **where)
+def weightwatcher_traps(weights: Iterable[torch.Tensor]) -> list[float]:
+    """How many correlation traps WeightWatcher counts in each layer (R, C), in all its shuffles."""
+    layers = nn.ModuleList()
+    for weight in weights:
+        layers.append(nn.Linear(*reversed(weight.shape), bias=False))
+        layers[-1].weight = nn.Parameter(weight.detach())
+    return layer_spectra(layers, traps=True).num_traps.tolist()
 
 
 JUDGED_STUDIES: dict[str, tuple[JudgedMNIST, ...]] = {
