@@ -120,7 +120,7 @@ def exponents(*, weights=1.0, nulls=1.0, told=0.1, ar1=0.8):
 )
 def test_positive_values_are_judged_by_what_is_not_chaotic(changes, expected):
     found = ch03.verdicts(exponents(**changes))
-    assert [*found] == [*ch03.CRITERIA]
+    assert [*found] == [claim.name for claim in ch03.CLAIMS]
     assert words(found) == expected
     assert [v.n_seeds for v in found.values()] == [10, 5, 5]
 

@@ -1,7 +1,6 @@
-"""Figures of Lyapunov exponents: portraits, divergence curves, series lengths, surrogates.
+"""Figures of chapter 3: portraits, divergence curves, lengths, surrogates. Numbers in, Axes out.
 
-As in `accuracy.py`, each function takes finished numbers and returns the Axes it drew on; none
-computes a result.
+Finished tables have `mean`, `low` and `high`, from `summarise`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from causalprune_lib._validation import check_choice, check_int
+from causalprune_lib._validation import check_choice
 from causalprune_lib.evidence.statistics import require_columns
 from causalprune_lib.evidence.style import (
     BLACK,
@@ -26,50 +25,45 @@ from causalprune_lib.evidence.style import (
     line_styles,
     use_style,
 )
+from causalprune_studies.ch03_exponents.study import ITSELF
+from causalprune_studies.figures import plot_dots, plot_lines
 
-INTERVAL = ("mean", "low", "high")
+SHOWN = 60  # samples of a portrait in time
 
 
-def plot_portraits(series: Mapping[str, ArrayLike], *, lag: int = 1, shown: int = 60) -> np.ndarray:
-    """Each series in time on the left, and each sample against the one `lag` before on the right.
+def plot_portraits(series: Mapping[str, ArrayLike]) -> np.ndarray:
+    """Each series in time on the left, and each sample against the one before on the right.
 
     Parameters
     ----------
     series : mapping from title to array (n,)
-        One row of the figure for each; n > `lag`.
-    lag, shown : int
-        The delay, and how many samples the left side shows. The right side shows all.
+        One row of the figure for each. The left side shows the first sixty samples.
 
     Returns
     -------
     array (rows, 2) of Axes
     """
-    if not series:
-        raise ValueError("series must hold at least one series; got none.")
-    check_int("lag", lag)
-    check_int("shown", shown)
     with use_style():
-        height, widths = 2.1 * len(series), (1.7, 1)
-        figure = plt.figure(figsize=(6.4, height), layout="constrained")
-        grid = figure.subplots(len(series), 2, width_ratios=widths, squeeze=False)
+        figure = plt.figure(figsize=(6.4, 2.1 * len(series)), layout="constrained")
+        grid = figure.subplots(len(series), 2, width_ratios=(1.7, 1), squeeze=False)
         for (title, values), (left, right) in zip(series.items(), grid, strict=True):
             x = np.asarray(values, dtype=float)
-            left.plot(x[:shown], color=BLUE, marker="o", markersize=3, linewidth=1)
+            left.plot(x[:SHOWN], color=BLUE, marker="o", markersize=3, linewidth=1)
             left.set_title(title, loc="left")
-            right.plot(x[:-lag], x[lag:], linestyle="", marker=".", color=BLUE, markersize=3)
+            right.plot(x[:-1], x[1:], linestyle="", marker=".", color=BLUE, markersize=3)
             right.set_ylabel("$x_t$")
         grid[-1, 0].set_xlabel("Time $t$ (samples)")
-        grid[-1, 1].set_xlabel(f"$x_{{t-{lag}}}$")
+        grid[-1, 1].set_xlabel("$x_{t-1}$")
     return grid
 
 
 def plot_divergence(
     curves: pd.DataFrame,
     *,
-    ax: Axes | None = None,
     truths: Mapping[str, float] | None = None,
     start: int = 0,
     ylabel: str = "Mean log distance $S(k)$ (nats)",
+    ax: Axes | None = None,
 ) -> Axes:
     """Divergence curves, one line per series, with interval bands.
 
@@ -77,8 +71,6 @@ def plot_divergence(
     ----------
     curves : DataFrame
         `series`, `k` and `mean`, `low`, `high`.
-    ax : Axes, optional
-        Where to draw.
     truths : mapping from series to float, optional
         Known exponents in nats per sample: a dotted line of that slope through the curve at
         `start`, up to the height of the curve.
@@ -86,38 +78,33 @@ def plot_divergence(
         The k at which these lines touch their curves.
     ylabel : str
         What is drawn against k.
+    ax : Axes, optional
+        Where to draw.
     """
-    require_columns("curves", curves, ["series", "k", *INTERVAL])
-    truths = {} if truths is None else truths
-    styles = line_styles(curves.series.unique())
+    dotted = {"color": BLACK, "linestyle": ":", "linewidth": 1.5}
+    label = "Steps after the nearest neighbour, $k$ (samples)"
     with canvas(ax) as ax:
-        for name, rows in curves.groupby("series", sort=False):
-            rows = rows.sort_values("k")
-            color, every = styles[name]["color"], max(1, len(rows) // 10)
-            ax.plot(rows.k, rows["mean"], label=str(name), markevery=every, **styles[name])
-            ax.fill_between(rows.k, rows.low, rows.high, color=color, alpha=0.18, linewidth=0)
-            if name in truths:
-                at = float(rows.loc[rows.k == start, "mean"].iloc[0])
-                line = at + truths[name] * (rows.k - start)
-                below = (rows.k >= start) & (line <= rows["mean"].max() + 0.3)
-                ax.plot(rows.k[below], line[below], color=BLACK, linestyle=":", linewidth=1.5)
+        plot_lines(curves, x="k", hue="series", xlabel=label, ylabel=ylabel, ax=ax)
+        for name, slope in (truths or {}).items():
+            curve = curves[curves.series == name].set_index("k")["mean"].sort_index().loc[start:]
+            line = curve[start] + slope * (curve.index - start)
+            below = line <= curve.max() + 0.3
+            ax.plot(curve.index[below], line[below], **dotted)
         if truths:
-            ax.plot([], [], color=BLACK, linestyle=":", linewidth=1.5, label="known exponent")
+            ax.plot([], [], label="known exponent", **dotted)
+            legend_above(ax)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.set_xlabel("Steps after the nearest neighbour, $k$ (samples)")
-        ax.set_ylabel(ylabel)
-        legend_above(ax)
     return ax
 
 
 def plot_against_length(
     summary: pd.DataFrame,
     *,
-    ax: Axes | None = None,
     level: float | None = None,
     formula: pd.DataFrame | None = None,
     scale: str = "linear",
-    ylabel: str = "Estimate (nats per sample)",
+    ylabel: str = "First step (nats per sample)",
+    ax: Axes | None = None,
 ) -> Axes:
     """A quantity against the length of the series, on a logarithmic axis, with interval bars.
 
@@ -125,8 +112,6 @@ def plot_against_length(
     ----------
     summary : DataFrame
         `series`, `samples` and `mean`, `low`, `high`.
-    ax : Axes, optional
-        Where to draw.
     level : float, optional
         A dashed line across, such as the truth.
     formula : DataFrame, optional
@@ -135,84 +120,64 @@ def plot_against_length(
         Of the quantity; "log" needs values above 0.
     ylabel : str
         What the quantity is.
+    ax : Axes, optional
+        Where to draw.
     """
-    require_columns("summary", summary, ["series", "samples", *INTERVAL])
     check_choice("scale", scale, ["linear", "log"])
-    styles = line_styles(summary.series.unique())
+    label = "Length of the series (samples, logarithmic)"
     with canvas(ax) as ax:
-        for name, rows in summary.groupby("series", sort=False):
-            rows = rows.sort_values("samples")
-            spread = np.stack([rows["mean"] - rows.low, rows.high - rows["mean"]])  # (2, rows)
-            bars = {"yerr": np.nan_to_num(spread), "capsize": 3, "label": str(name)}
-            ax.errorbar(rows.samples, rows["mean"], **bars, **styles[name])
+        plot_lines(
+            summary,
+            x="samples",
+            hue="series",
+            xlabel=label,
+            ylabel=ylabel,
+            interval="bars",
+            ax=ax,
+        )
         if formula is not None:
-            require_columns("formula", formula, ["series", "samples", "value"])
-            dotted = {"color": BLACK, "linestyle": ":", "label": str(formula.series.iloc[0])}
-            ax.errorbar(formula.samples, formula.value, zorder=5, **dotted)
+            name = str(formula.series.iloc[0])
+            ax.errorbar(
+                formula.samples, formula.value, color=BLACK, linestyle=":", label=name, zorder=5
+            )
+            legend_above(ax)
         if level is not None:
             ax.axhline(level, color=GREY, linestyle="--", zorder=0)
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(FixedLocator(sorted(summary.samples.unique())))
         ax.set_yscale(scale)
+        ax.xaxis.set_major_locator(FixedLocator(sorted(summary.samples.unique())))
         for axis in (ax.xaxis, ax.yaxis) if scale == "log" else (ax.xaxis,):
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.set_xlabel("Length of the series (samples, logarithmic)")
-        ax.set_ylabel(ylabel)
-        legend_above(ax)
     return ax
 
 
-def plot_surrogates(
-    summary: pd.DataFrame,
-    *,
-    ax: Axes | None = None,
-    original: str = "the series itself",
-    xlabel: str = "First step $S(1) - S(0)$ (nats per sample)",
-) -> Axes:
+def plot_surrogates(summary: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """One line per series: its statistic as a filled mark, those of its surrogates as hollow ones.
 
     Parameters
     ----------
     summary : DataFrame
-        `series`, `kind` and `mean`, `low`, `high`.
+        `series`, `kind` and `mean`, `low`, `high`; the kind of the series themselves is "the series
+        itself".
     ax : Axes, optional
         Where to draw. A new figure is as high as it has lines.
-    original : str
-        The `kind` of the series themselves.
-    xlabel : str
-        What the statistic is.
     """
-    require_columns("summary", summary, ["series", "kind", *INTERVAL])
-    check_choice("original", original, list(summary.kind.unique()))
-    series = list(summary.series.unique())
-    kinds = sorted(summary.kind.unique(), key=lambda kind: kind != original)
-    styles, own_figure = line_styles(kinds), ax is None
-    with canvas(ax) as ax:
-        if own_figure:
-            ax.figure.set_figheight(1.6 + 0.65 * len(series))
-        for place, kind in enumerate(kinds):
-            rows, color = summary[summary.kind == kind], styles[kind]["color"]
-            shift = (place - (len(kinds) - 1) / 2) * 0.7 / len(kinds)
-            ax.errorbar(
-                rows["mean"],
-                np.array([series.index(name) for name in rows.series]) + shift,
-                xerr=np.nan_to_num(np.stack([rows["mean"] - rows.low, rows.high - rows["mean"]])),
-                label=str(kind),
-                linestyle="",
-                marker=styles[kind]["marker"],
-                color=color,
-                markerfacecolor=color if kind == original else "white",
-                capsize=3,
-                elinewidth=1.5,
-            )
-        for edge in np.arange(len(series) - 1) + 0.5:
-            ax.axhline(edge, color=GREY, linewidth=0.5)
-        ax.set_yticks(range(len(series)), labels=series)
-        ax.set_ylim(len(series) - 0.5, -0.5)
-        ax.grid(axis="y", visible=False)
-        ax.set_xlabel(xlabel)
-        ax.legend(loc="lower right", bbox_to_anchor=(1, 1.01), ncols=2, borderaxespad=0)
+    require_columns("summary", summary, ["series", "kind"])
+    n, own_figure = summary.series.nunique(), ax is None
+    ordered = summary.sort_values("kind", key=lambda kind: kind != ITSELF, kind="stable")
+    ax = plot_dots(
+        ordered,
+        y="series",
+        hue="kind",
+        hollow=set(summary.kind) - {ITSELF},
+        xlabel="First step $S(1) - S(0)$ (nats per sample)",
+        ax=ax,
+    )
+    if own_figure:
+        ax.figure.set_figheight(1.6 + 0.65 * n)
+    for edge in np.arange(n - 1) + 0.5:
+        ax.axhline(edge, color=GREY, linewidth=0.5)
     return ax
 
 
@@ -230,17 +195,15 @@ def plot_through_training(summary: pd.DataFrame, *, quantities: Sequence[str]) -
     -------
     array (len(quantities),) of Axes
     """
-    require_columns("summary", summary, ["quantity", "step", *INTERVAL])
-    for name in quantities:
-        check_choice("quantities: each", name, list(summary.quantity.unique()))
-    styles = line_styles(quantities)
+    require_columns("summary", summary, ["quantity", "step", "mean", "low", "high"])
+    looks = line_styles(quantities)
     with use_style():
         figure = plt.figure(figsize=(6.4, 2.3 * len(quantities)), layout="constrained")
         axes = figure.subplots(len(quantities), 1, sharex=True, squeeze=False)[:, 0]
         for ax, name in zip(axes, quantities, strict=True):
-            rows, color = summary[summary.quantity == name].sort_values("step"), styles[name]
-            ax.plot(rows.step, rows["mean"], markevery=0.1, **color)
-            ax.fill_between(rows.step, rows.low, rows.high, color=color["color"], alpha=0.2)
+            rows = summary[summary.quantity == name].sort_values("step")
+            ax.plot(rows.step, rows["mean"], markevery=0.1, **looks[name])
+            ax.fill_between(rows.step, rows.low, rows.high, color=looks[name]["color"], alpha=0.2)
             ax.axhline(0, color=GREY, linewidth=1)
             ax.set_ylabel(name)
         axes[-1].set_xlabel("Training step")

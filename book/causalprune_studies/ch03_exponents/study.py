@@ -39,11 +39,7 @@ SURROGATES: dict[str, Callable[..., torch.Tensor]] = {
 
 
 ITSELF = "the series itself"
-
-
 COPIES = 39  # a window outside all of them is rejected at the 5% level
-
-
 TRIALS = 10  # initial networks that were published
 
 
@@ -119,16 +115,12 @@ def _series(make: Callable, n: int, **options: object) -> torch.Tensor:
 
 
 CHAOTIC = {"logistic map": partial(_series, logistic), "Hénon map": partial(_series, henon)}
-
-
 NOT_CHAOTIC = {
     "white noise": partial(_series, white_noise),
     "AR(1)": partial(_series, ar1),
     "random walk": partial(_series, random_walk),
     "decay + noise": _decay,
 }
-
-
 SYSTEMS = CHAOTIC | NOT_CHAOTIC
 
 
