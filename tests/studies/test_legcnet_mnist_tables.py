@@ -3,13 +3,14 @@
 import pandas as pd
 import pytest
 
-from causalprune_studies.ch05_legcnet.mnist import (
-    CRITERIA,
-    ROWS,
-    causal_shares,
+from causalprune_studies.ch05_legcnet.tables import (
+    MNIST,
+    mnist_facts,
+    mnist_shares,
+    mnist_shown,
     mnist_table,
-    verdicts,
 )
+from causalprune_studies.ch05_legcnet.verdicts import MNIST_CLAIMS, mnist_verdicts
 
 PROVENANCE = {"profile": "full", "commit": "abc", "dirty": False, "causalprune_lib": "0"}
 PROVENANCE |= {"torch": "2", "numpy": "2", "python": "3", "device": "cpu", "cpu": "x"}
@@ -18,12 +19,12 @@ PROVENANCE |= {"seconds": 1.0, "started": "2026"}
 
 def rows(*, ft, random, other, shuffled):
     """Three seeds: the dense network at 0.9, its own exponents calling 90% causal."""
-    accuracy = dict.fromkeys(ROWS, 0.9) | {"FT": ft, "random, FT's counts": random}
+    accuracy = dict.fromkeys(MNIST, 0.9) | {"FT": ft, "random, FT's counts": random}
     causal = {"legcnet": 0.9, "another seed": other, "shuffled": shuffled, "half-shifted": 0.9}
     found = []
     for seed in range(3):
         common = {**PROVENANCE, "seed": seed}
-        for name, (variant, reading, mask) in ROWS.items():
+        for name, (variant, reading, mask, _) in MNIST.items():
             where = {"variant": variant, "reading": reading, "mask": mask}
             # Only the dense network's and the own exponents' values wobble with the seed.
             wobble = 0.0005 * seed if name == "dense" else 0
@@ -51,20 +52,20 @@ def test_the_criteria_grade_by_value(made, expected):
     frame = rows(**made)
     last = (frame.seed == 2) & (frame.metric == "accuracy")
     frame.loc[last & (frame["mask"] == "random"), "value"] -= 1e-6  # an interval needs a spread
-    found = verdicts(frame)
-    assert found.keys() == CRITERIA.keys()
+    found = mnist_verdicts(frame)
+    assert list(found) == [claim.name for claim in MNIST_CLAIMS]
     assert [verdict.verdict for verdict in found.values()] == expected
 
 
 def test_quick_rows_decide_nothing():
     made = rows(ft=0.9, random=0.9, other=0.9, shuffled=0.9)
     with pytest.raises(ValueError, match="full"):
-        verdicts(made.assign(profile="quick"))
+        mnist_verdicts(made.assign(profile="quick"))
 
 
 def test_the_table_stands_beside_the_published_row():
     table = mnist_table(rows(ft=0.91, random=0.9, other=0.9, shuffled=0.9))
-    assert list(table.index) == list(ROWS)
+    assert list(table.index) == list(MNIST)
     assert table.loc["dense", ("accuracy", "published")] == 0.9121
     assert table.loc["FT, published number", ("n_kept", "published")] == 40_861
     assert table.loc["PT, published number", ("epochs", "published")] == 29
@@ -75,6 +76,18 @@ def test_the_table_stands_beside_the_published_row():
 
 
 def test_shares_are_means_over_seeds():
-    shares = causal_shares(rows(ft=0.9, random=0.9, other=0.8, shuffled=0.6))
+    shares = mnist_shares(rows(ft=0.9, random=0.9, other=0.8, shuffled=0.6))
     shares = shares.set_index(["reading", "exponents"])["mean"]
     assert shares["as released", "another seed"] == pytest.approx(0.8)
+    assert shares["as released", "its own"] == pytest.approx(0.9005)
+
+
+def test_readers_see_what_is_printed_and_how_long_it_took():
+    made = rows(ft=0.91, random=0.9, other=0.9, shuffled=0.9)
+    shown = mnist_shown(made)
+    assert shown["accuracy", "here"]["FT"] == "0.9100"
+    assert shown["accuracy", "published"]["FT"] == ""
+    took = made.iloc[:2].assign(metric="seconds_training", value=[13.0, 12.0])
+    facts = mnist_facts(pd.concat([made, took]))
+    assert facts.seconds_training == 12.0
+    assert pd.isna(facts.untestable)

@@ -12,23 +12,19 @@ from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.legcnet import legcnet_decision
 from causalprune_lib.pruning.masks import Masks
 from causalprune_lib.pruning.windows import cut_windows
+from causalprune_studies.ch05_legcnet.controls import jaccard_pruned
+from causalprune_studies.ch05_legcnet.placebos import LEGCNetPlacebos, order_of, train_in_order
 from causalprune_studies.ch05_legcnet.settings import (
     ABLATION_STUDIES,
     BASES,
     ORIENTATIONS,
-    ROUTES,
     LEGCNetAblation,
-    LEGCNetPlacebos,
-    LEGCNetScaled,
-    LEGCNetTwins,
     Setting,
     decide,
-    jaccard_pruned,
-    order_of,
-    routes,
     settings_of,
-    train_in_order,
 )
+from causalprune_studies.ch05_legcnet.study import LEGCNetScaled
+from causalprune_studies.ch05_legcnet.twins import ROUTES, LEGCNetTwins, routes
 from causalprune_studies.paper_networks.settings import LEGCNET_SETTINGS
 from causalprune_studies.paper_networks.training import (
     legcnet_data,

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from causalprune_studies.ch05_legcnet import figures as legcnet_plots
-from causalprune_studies.ch05_legcnet.verdicts import (
-    CRITERIA,
+from causalprune_studies.ch05_legcnet.tables import (
     as_tested,
-    causal_shares,
+    empty_masks,
+    paper_shown,
     paper_table,
-    verdicts,
+    printed,
+    third_table,
+    whose_gain,
     win_rates,
 )
+from causalprune_studies.ch05_legcnet.verdicts import CLAIMS, verdicts
 
 PROVENANCE = {
     "commit": "abc",
@@ -77,7 +78,7 @@ def made_up(*, gain=0.0, epochs=40, own=0.9, other=0.9, ranked=False, reached=1.
 
 def test_no_effect_is_not_called_one():
     found = verdicts(made_up(epochs=50))
-    assert [*found] == [*CRITERIA]
+    assert [*found] == [claim.name for claim in CLAIMS]
     assert found["keeps accuracy"].verdict == "reproduced"
     assert found["converges faster"].verdict == "not reproduced"
     assert found["beats the baselines"].verdict == "not reproduced"
@@ -112,7 +113,8 @@ def test_an_empty_mask_is_replaced_by_its_ranking():
     accuracy = tested[(tested["mask"] == "legcnet") & (tested.metric == "accuracy")]
     assert (accuracy.value > 0.8).all()
     assert verdicts(rows)["causes are the network's own"].n_seeds == 10
-    assert paper_table(rows, "FT").loc[("cancer", "n_kept"), "as released"] == 54
+    assert paper_table(rows, "FT").loc[("cancer", "n_kept"), "released"] == 54
+    assert empty_masks(rows)["empty masks", "FT"].tolist() == [5, 5]
 
 
 def test_quick_or_dirty_rows_are_refused():
@@ -128,31 +130,34 @@ def test_the_same_trial_is_the_one_that_the_paper_prints():
     chosen = (rows["mask"] == "legcnet") & (rows.metric == "epochs") & (rows.seed == 1)
     rows.loc[chosen & (rows.dataset == "cancer"), "value"] = 38.0
     table = paper_table(rows, "FT")
-    assert table.loc[("cancer", "epochs"), ["published", "same trial"]].tolist() == [38, 38]
+    assert table.loc[("cancer", "epochs"), ["published", "same"]].tolist() == [38, 38]
     assert table.loc[("cancer", "n_kept"), "dense"] == 60
 
 
-def test_rates_and_shares_are_means_over_trials():
+def test_rates_are_means_over_trials():
     rates = win_rates(made_up(gain=0.1)).set_index(["variant", "metric"])
     assert rates["mean"]["FT", "accuracy"] == pytest.approx(0.6)
     assert rates.n["FT", "accuracy"] == 5
     assert rates.masks["FT", "accuracy"] == 10
-    shares = causal_shares(made_up(own=0.8)).set_index(["variant", "exponents"])
-    assert shares["mean"]["FT", "its own"] == pytest.approx(0.8)
 
 
-def test_figures_show_what_they_are_given():
-    keep = np.ones(60, dtype=bool)
-    keep[[3, 57]] = False
-    ax = legcnet_plots.plot_network((9, 6, 1), keep)
-    assert sum(line.get_linestyle() == "--" for line in ax.lines) == 3  # two, and the legend's
-    axes = legcnet_plots.plot_method(
-        np.zeros((101, 2)), np.ones((5, 2)), np.ones(5), range(20, 101, 20),
-        names=["a", "b"], kept=[True, False],
-    )  # fmt: skip
-    assert [t.get_text() for t in axes[0].get_legend().get_texts()] == ["a: kept", "b: pruned"]
-    shares = causal_shares(made_up())
-    shares = shares[shares.reading == "as released"]
-    ax = legcnet_plots.plot_shares(shares, y="exponents", hue="variant", xlabel="share (%)")
-    assert len(ax.get_yticklabels()) == 4
-    plt.close("all")
+def test_the_gain_is_set_against_that_of_another_network():
+    gaps = whose_gain(made_up(gain=0.05))
+    assert gaps["legcnet", "random"].mean == pytest.approx(0.05, abs=0.001)
+    assert gaps["another trial", "random"].mean == pytest.approx(0, abs=0.001)
+    assert gaps["legcnet", "another trial"].n == 20
+
+
+def test_printed_numbers_stand_beside_ours():
+    rows = made_up()
+    assert printed("PT", "cancer") == pytest.approx(
+        {"n_kept": 42, "epochs": 24, "accuracy": 0.876, "f1": 0.864}, abs=1e-3
+    )
+    assert np.isnan(printed("magnitude", "cancer")["epochs"])
+    assert (
+        third_table(rows).loc["cancer", "random, published"]
+        == printed("random", "cancer")["accuracy"]
+    )
+    shown = paper_shown(rows, "FT")
+    assert shown.loc[("cancer", "n_kept"), "dense"] == "60"
+    assert shown.loc[("cancer", "epochs"), "corrected"] == "50"

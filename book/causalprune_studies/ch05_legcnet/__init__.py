@@ -9,6 +9,6 @@ STUDIES = {
 }  # rows -> where the specs are
 VERDICTS = {
     "legcnet": "verdicts:verdicts",
-    "legcnet-ablation": "verdicts:further_verdicts",
-    "legcnet-mnist": "mnist:verdicts",
+    "legcnet-ablation": "verdicts:changes_verdicts",
+    "legcnet-mnist": "verdicts:mnist_verdicts",
 }  # rows -> what judges them

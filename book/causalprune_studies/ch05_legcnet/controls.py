@@ -15,16 +15,30 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 import torch
 
+from causalprune_lib.evidence.statistics import summarise
 from causalprune_lib.nets.data import Dataset
-from causalprune_lib.pruning.contest import RANDOM, Contest, Entry, Metrics, Play, table
+from causalprune_lib.pruning.contest import (
+    RANDOM,
+    Contest,
+    Entry,
+    Metrics,
+    Play,
+    each_once,
+    table,
+)
 from causalprune_lib.pruning.legcnet import LEGCNet, LEGCNetDecision, legcnet_decision
-from causalprune_lib.pruning.masks import Masks
+from causalprune_lib.pruning.masks import Masks, jaccard
 from causalprune_lib.pruning.scores import Scores, inverse_scores
 from causalprune_studies.paper_networks.masks import draw_masks_like
 from causalprune_studies.paper_networks.networks import ROUNDING
 from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks
 from causalprune_studies.paper_networks.training import run_to_benchmark
 
+RULES = {  # rule -> what the library calls it, and the examples on which it takes the error
+    "as released": ("as_released", "test"),
+    "corrected": ("corrected", "train"),
+}
+OUTCOMES = ("accuracy", "epochs", "reached")
 BETTER = {"accuracy": 1, "f1": 1, "epochs": -1}  # metric -> the sign that makes more better
 
 
@@ -58,6 +72,22 @@ def train_with_controls(
         enter_random(contest, like, at, n_random, seed=i)
     found = table(contest.run()).rename(columns={"ranking": "mask", "allocation": "seed"})
     return found[["mask", "seed", "accuracy", "epochs", "reached"]].astype({"seed": int})
+
+
+def controls_shown(outcome: pd.DataFrame) -> pd.DataFrame:
+    """`train_with_controls` for readers: means over trials, with their 95% intervals."""
+    forms = {
+        "accuracy": "{:.3f} ({:.3f} to {:.3f})",
+        "epochs": "{:.0f} ({:.0f} to {:.0f})",
+        "reached": "{:.0%}",
+    }
+    trials = outcome.groupby(["mask", "seed"], as_index=False)[list(forms)].mean()
+    shown = {}
+    for metric, form in forms.items():
+        found = summarise(trials.assign(value=trials[metric]), "mask").set_index("mask")
+        shown[metric] = [form.format(r["mean"], r.low, r.high) for _, r in found.iterrows()]
+    table = pd.DataFrame(shown, index=found.index)
+    return table.loc[["dense", "LEGCNet", "random", "magnitude", "inverse"]]
 
 
 def wins_by_trial(outcome: pd.DataFrame) -> pd.DataFrame:
@@ -107,6 +137,37 @@ def enter_random(contest: Contest, like: Masks, at: str, n: int, *, seed: int) -
     drawn = draw_masks_like(like.flat()[None], n, seed=seed, split=like.layout.sizes[0])
     masks = [Masks.from_flat(like.layout, keep) for keep in drawn]
     return [contest.enter_masks(m, RANDOM, at, like.amount, draw=d) for d, m in enumerate(masks)]
+
+
+def contest_of(
+    dataset: str, network: SigmoidNetworks, data: Dataset, *, metrics: Sequence[str] = OUTCOMES
+) -> Contest:
+    """A contest of masks of `network` that trains equal masks once."""
+    play = side_by_side(dataset, network, data, metrics=metrics)
+    return Contest({}, each_once(play), nan="keep")
+
+
+def enter_beside_random(
+    contest: Contest, masks: Masks, *, n: int, trial: int
+) -> tuple[Entry, list[Entry]]:
+    """Enter `n` random masks, the same for equal counts per layer, and then `masks`."""
+    first, second = (int((~keep).sum()) for keep in masks.values())
+    seed = 100_000 * trial + 300 * first + second
+    randoms = enter_random(contest, masks, "legcnet", n, seed=seed)
+    return contest.enter_masks(masks, "legcnet", "legcnet", first + second), randoms
+
+
+def compared(
+    own: Entry, randoms: Sequence[Entry], outcome: Mapping[Entry, Metrics]
+) -> dict[str, float]:
+    """The outcome of one mask, how many weights it prunes, whom it beats."""
+    n_pruned = own.masks.n - own.masks.n_kept
+    return {**outcome[own], "n_pruned": n_pruned, **beats(own, randoms, outcome)}
+
+
+def jaccard_pruned(a: Masks, b: Masks) -> float:
+    """Weights that both masks prune, over those that either does; NaN where neither prunes any."""
+    return jaccard(a, b, of="pruned") if a.n_kept + b.n_kept < 2 * a.n else math.nan
 
 
 def size_and_inverse(legcnet: LEGCNet) -> dict[str, Scores]:

@@ -1,4 +1,4 @@
-"""Figures of the chapter "LEGCNet". Finished numbers in, Axes out."""
+"""Figures of chapter 5: the method, a network, shares, settings, twins. Numbers in, Axes out."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from causalprune_lib.evidence.style import (
     percent,
     use_style,
 )
+from causalprune_studies.figures import plot_dots
 
 
 def plot_method(
@@ -126,38 +127,11 @@ def plot_shares(
     reference: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Shares as points with intervals, one row for each value of `y`, one mark for each `hue`.
-
-    Parameters
-    ----------
-    summary : DataFrame
-        Columns `y`, `hue`, `mean`, `low`, `high`, all shares.
-    xlabel : str
-        What the share is of.
-    reference : float, optional
-        A dashed line, such as chance.
-    """
-    require_columns("summary", summary, [y, hue, "mean", "low", "high"])
-    with canvas(ax) as ax:
-        names = list(dict.fromkeys(summary[y]))
-        hues = list(dict.fromkeys(summary[hue]))
-        styles = line_styles([str(name) for name in hues])
-        for j, which in enumerate(hues):
-            part = summary[summary[hue] == which].set_index(y)
-            at = np.array([names.index(name) for name in part.index], dtype=float)
-            at += 0.16 * (j - (len(hues) - 1) / 2)
-            style = {k: v for k, v in styles[str(which)].items() if k != "linestyle"}
-            low, high = part.low.clip(lower=0), part.high.clip(upper=1)  # shares end there
-            gaps = np.nan_to_num(np.stack([part["mean"] - low, high - part["mean"]])).clip(min=0)
-            ax.errorbar(part["mean"], at, xerr=gaps, ls="none", capsize=4, label=which, **style)
-        if reference is not None:
-            ax.axvline(reference, color=GREY, ls="--", lw=1.5)
-        ax.set_yticks(range(len(names)), names)
-        ax.invert_yaxis()
-        ax.grid(axis="y", visible=False)
-        ax.set_xlabel(xlabel)
-        ax.xaxis.set_major_formatter(percent())
-        legend_above(ax)
+    """Shares as dots with intervals, which end at 0 and 1: `plot_dots` in percent."""
+    require_columns("summary", summary, ["low", "high"])
+    ends = {"low": summary.low.clip(lower=0), "high": summary.high.clip(upper=1)}
+    ax = plot_dots(summary.assign(**ends), y=y, hue=hue, xlabel=xlabel, reference=reference, ax=ax)
+    ax.xaxis.set_major_formatter(percent())
     return ax
 
 

@@ -1,18 +1,16 @@
-"""LEGCNet with something changed: its settings, the exponents, the data, or twins in their place.
+"""LEGCNet with one setting changed at a time, as a spec.
 
-`LEGCNetAblation` changes one setting at a time, `LEGCNetPlacebos` takes other exponents,
-`LEGCNetScaled` other features, `LEGCNetTwins` the exponents that the paper describes. Their rows
-are in measured/legcnet-ablation. The seed is one of ten published trials, from 0.
+Its rows are in measured/legcnet-ablation, with those of the specs that change something else:
+`placebos` takes other exponents, `twins` the exponents that the paper describes, `LEGCNetScaled`
+other features. The seed is one of ten published trials, from 0.
 
 Paper: arXiv:2308.09955.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 
 import torch
 
@@ -20,37 +18,28 @@ from causalprune_lib.causality.decisions import CausalDecision, causal_decision
 from causalprune_lib.causality.granger import granger_test
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.data import Dataset
-from causalprune_lib.pruning.contest import DENSE, RANDOM, Contest, Entry, Metrics, each_once
-from causalprune_lib.pruning.legcnet import legcnet_decision
-from causalprune_lib.pruning.masks import Masks, jaccard
+from causalprune_lib.pruning.contest import RANDOM
+from causalprune_lib.pruning.masks import Masks
 from causalprune_lib.pruning.windows import cut_windows, windowed_exponents
 from causalprune_studies.ch05_legcnet.controls import (
-    beats,
-    enter_random,
-    half_shifted,
+    compared,
+    contest_of,
+    enter_beside_random,
+    jaccard_pruned,
     means,
-    placebo_series,
     shares,
-    side_by_side,
-    size_and_inverse,
 )
-from causalprune_studies.ch05_legcnet.study import DATASETS, decided_or_ranked, start_of
+from causalprune_studies.ch05_legcnet.placebos import LEGCNetPlacebos
+from causalprune_studies.ch05_legcnet.study import DATASETS, LEGCNetScaled, start_of
+from causalprune_studies.ch05_legcnet.twins import LEGCNetTwins
 from causalprune_studies.paper_networks.settings import (
     MaskReading,
     legcnet_settings,
     published_reading,
 )
 from causalprune_studies.paper_networks.sigmoid import SigmoidNetworks
-from causalprune_studies.paper_networks.training import (
-    TableRun,
-    legcnet_data,
-    read_trials,
-    train_as_released,
-)
-from causalprune_studies.paper_networks.twins import TwinSeries, growth_exponents, twin_series
+from causalprune_studies.paper_networks.training import train_as_released
 
-RULES = {"as released": ("as_released", "test"), "corrected": ("corrected", "train")}
-METRICS = ("accuracy", "epochs", "reached")
 ORIENTATIONS = ("prune non-causal", "prune causal")
 
 
@@ -216,309 +205,6 @@ def decide(
     over = "chosen" if one else "bonferroni"
     options = {"rule": "as_released"} if released else {"rule": "corrected", "over_lags": over}
     return causal_decision(result, **options)
-
-
-def contest_of(
-    dataset: str, network: SigmoidNetworks, data: Dataset, *, metrics: Sequence[str] = METRICS
-) -> Contest:
-    """A contest of masks of `network` that trains equal masks once."""
-    play = side_by_side(dataset, network, data, metrics=metrics)
-    return Contest({}, each_once(play), nan="keep")
-
-
-def enter_beside_random(
-    contest: Contest, masks: Masks, *, n: int, trial: int
-) -> tuple[Entry, list[Entry]]:
-    """Enter `n` random masks, the same for equal counts per layer, and then `masks`."""
-    first, second = (int((~keep).sum()) for keep in masks.values())
-    seed = 100_000 * trial + 300 * first + second
-    randoms = enter_random(contest, masks, "legcnet", n, seed=seed)
-    return contest.enter_masks(masks, "legcnet", "legcnet", first + second), randoms
-
-
-def compared(
-    own: Entry, randoms: Sequence[Entry], outcome: Mapping[Entry, Metrics]
-) -> dict[str, float]:
-    """The outcome of one mask, how many weights it prunes, whom it beats."""
-    n_pruned = own.masks.n - own.masks.n_kept
-    return {**outcome[own], "n_pruned": n_pruned, **beats(own, randoms, outcome)}
-
-
-def jaccard_pruned(a: Masks, b: Masks) -> float:
-    """Weights that both masks prune, over those that either does; NaN where neither prunes any."""
-    return jaccard(a, b, of="pruned") if a.n_kept + b.n_kept < 2 * a.n else math.nan
-
-
-ORDERS = ("released", "another", "reshuffled", "reshuffled again")
-
-
-@dataclass(frozen=True)
-class LEGCNetPlacebos:
-    """How many weights are called causal by exponents that share less and less with the error.
-
-    Coordinates:
-
-    - `judged`, how the network whose error is tested was trained: "released", one order in every
-      epoch, or "reshuffled", a new order in every epoch;
-    - `exponents`, whose are tested: "own"; "own, half-shifted" (rolled by half their length: the
-      same values, at another time of training); "own, shuffled"; "noise"; "other, same order"
-      (another initial network, trained as the judged one was); "other, half-shifted" (the same,
-      rolled); for a judged network of the released order also "other, another order" (one other
-      order in every epoch) and "other, reshuffled"; for a reshuffled one "other, reshuffled" comes
-      from shuffles of its own;
-    - `rule`: "as released" against the test error, "corrected" (one lag by BIC, F test, false
-      discovery rate) against the training error.
-
-    Metrics: `causal` and `untestable`, shares of the weights. Windows and lags are those of
-    LEGCNet-FT, and the same for all.
-    """
-
-    dataset: str = "cancer"
-    on: str = "cpu"
-    profile: str = "quick"
-
-    def run(self, seed: int) -> Iterator[Point]:
-        """Train own and other networks in each order, and test."""
-        trial, networks, data = start_of(self.dataset, seed, device=self.on)
-        reading, n = published_reading(self.dataset), len(data.x_train)
-        windows = cut_windows(reading.epochs * n + 1, window=reading.window)
-        runs = {}
-        for i, order in enumerate(ORDERS):
-            draws = torch.Generator().manual_seed(10 * trial + i)
-            examples = order_of(order, n, reading.epochs, draws)
-            at = windows.ends.tolist() if order in ("released", "reshuffled") else None
-            runs[order] = train_in_order(self.dataset, networks, data, examples, judge_at=at)
-
-        @cache
-        def exponents(order: str, i: int) -> torch.Tensor:
-            return exponents_of(runs[order].weights[i], reading)
-
-        for judged, others in (
-            ("released", {"another order": "another", "reshuffled": "reshuffled"}),
-            ("reshuffled", {"reshuffled": "reshuffled again"}),
-        ):
-            own, other = exponents(judged, 0), exponents(judged, 1)
-            series = placebo_series(own, generator=torch.Generator().manual_seed(trial))
-            series["other, same order"] = other
-            series["other, half-shifted"] = half_shifted(other)
-            series |= {f"other, {name}": exponents(order, 1) for name, order in others.items()}
-            for name, (rule, on) in RULES.items():
-                error = 1 - getattr(runs[judged], f"{on}_accuracy_at")[0, : len(own)].cpu()
-                for whose, tested in series.items():
-                    said = legcnet_decision(tested, error, rule=rule, max_lag=reading.max_lag)
-                    yield Point(shares(said), judged=judged, exponents=whose, rule=name)
-
-
-def order_of(order: str, n: int, epochs: int, generator: torch.Generator) -> torch.Tensor:
-    """Which example comes at each step, (epochs n,)."""
-    if order == "released":
-        return torch.arange(n).repeat(epochs)
-    if order == "another":
-        return torch.randperm(n, generator=generator).repeat(epochs)
-    return torch.cat([torch.randperm(n, generator=generator) for _ in range(epochs)])
-
-
-def train_in_order(
-    dataset: str,
-    networks: SigmoidNetworks,
-    data: Dataset,
-    examples: torch.Tensor,
-    *,
-    judge_at: Sequence[int] | None,
-) -> TableRun:
-    """Train on the `examples` (T,), one after the other, and record all networks.
-
-    The accuracy on the training set is that on `examples`, where each stands once per epoch.
-    """
-    examples = examples.to(data.x_train.device)
-    return train_as_released(
-        legcnet_settings(dataset),
-        networks,
-        replace(data, x_train=data.x_train[examples], y_train=data.y_train[examples]),
-        epochs=1,
-        test=(data.x_test, data.y_test),
-        record=range(len(networks)),
-        judge_at=judge_at,
-    )
-
-
-def exponents_of(weights: torch.Tensor, reading: MaskReading) -> torch.Tensor:
-    """Windowed exponents (W, P) of a recording, as the masks of the paper were read."""
-    found = windowed_exponents(
-        weights, window=reading.window, gate=reading.gate, horizon=reading.horizon
-    )
-    return found.exponent[: reading.n_windows]
-
-
-@dataclass(frozen=True)
-class LEGCNetScaled:
-    """One trial of LEGCNet on standardised features, with its controls.
-
-    Coordinates `scaling` ("standard"; for "dense" also "as released") and `mask`:
-
-    - "dense";
-    - "legcnet", the released rule with the error on the test set; where it prunes nothing, the
-      published number of weights, lowest scores first, and `empty` is 1;
-    - "corrected ranking", the lowest scores of the corrected test (error on the training set);
-    - "random" (mean over `n_random`), "magnitude", "inverse" (LEGCNet's ranking upside down).
-
-    All but "dense" prune as many weights in every layer as "legcnet".
-
-    Metrics: those of `NetworksRun.metrics` but F1. Of masks but "random" and "dense": `n_pruned`,
-    `beats_accuracy`, `beats_epochs`. Of "legcnet": `empty`, and `causal`, the share of the weights
-    called causal, by its own exponents; of the mask "another trial" only `causal`, by another
-    trial's.
-    """
-
-    dataset: str = "cancer"
-    variant: str = "FT"
-    n_random: int = 20
-    on: str = "cpu"
-    profile: str = "quick"
-
-    def run(self, seed: int) -> Iterator[Point]:
-        """Read the masks on standardised data, train them with their controls."""
-        cell = start_of(self.dataset, seed, device=self.on, preprocessing="standard")
-        trial, networks, data = cell
-        how = {"variant": self.variant, "networks": networks, "data": data}
-        own, other = read_trials(self.dataset, rule="as_released", error="test", **how)
-        corrected = read_trials(self.dataset, rule="corrected", error="train", **how)[0]
-        like = decided_or_ranked(own, self.dataset, self.variant)
-        network, metrics = networks.select([0]), (*METRICS, "final_accuracy")
-        contest = contest_of(self.dataset, network, data, metrics=metrics)
-        first, randoms = enter_beside_random(contest, like, n=self.n_random, trial=trial)
-        entries = [first]
-        rankings = {"corrected ranking": corrected.scores_} | size_and_inverse(own)
-        for ranking, scores in rankings.items():
-            contest.rank(ranking, scores)
-            entries += contest.enter(ranking, like.amount, at="legcnet", like=like)
-        dense = contest.enter_dense(like)
-        outcome, standard = dict(contest.run()), {"scaling": "standard"}
-        causal = shares(own.decision_)["causal"]
-        for entry in entries:
-            result = compared(entry, randoms, outcome)
-            if entry is first:
-                result |= {"empty": float(own.masks_.amount == 0), "causal": causal}
-            yield Point(result, **standard, mask=entry.ranking)
-        yield Point(means(randoms, outcome), **standard, mask=RANDOM)
-        same = [dense] * self.n_random  # what random masks of its counts are
-        yield Point(means(same, outcome), **standard, mask=DENSE)
-        said = legcnet_decision(other.exponents_, own.error_, max_lag=own.max_lag)
-        yield Point({"causal": shares(said)["causal"]}, **standard, mask="another trial")
-        released = legcnet_data(self.dataset, device=self.on)
-        play = side_by_side(self.dataset, network, released, metrics=metrics)
-        yield Point(play([dense.masks])[0], scaling="as released", mask=DENSE)
-
-
-ROUTES = ("raw", "own twin", "first twin", "growth")
-
-
-@dataclass(frozen=True)
-class LEGCNetTwins:
-    """LEGCNet-FT of one trial by four routes, each with random masks of the same counts.
-
-    Coordinates:
-
-    - `route`: "raw", exponents of the weight series, as released; "own twin", of the difference of
-      the weight that was moved, one twin for each; "first twin", of the differences of all weights
-      when the first one was moved; "growth", the growth rate of each twin's distance, in place of
-      the released reading;
-    - `rule`: "as released" against the test error, "corrected" against the training error;
-    - `mask`: "legcnet", "random" (mean over `n_random` with the same counts per layer), "another
-      trial" (the exponents of another initial network by the same route).
-
-    Metrics of "legcnet" and "random": `accuracy`; of "legcnet" also `reached`, `epochs`,
-    `n_pruned`, `beats_accuracy`, `beats_epochs`, `causal`, `untestable`, and `jaccard_raw`, the
-    overlap of the pruned weights with those of the raw route; of "another trial" `causal`. With
-    rule "none" and mask "dense": `exponent`, the mean over windows and weights, in nats per step,
-    and `positive`, the share of the windows above zero. With route "whole training" there: the mean
-    over the twins of ln(last distance / first distance) / T, and the share of the twins that ended
-    further apart than they began; `ratio`, the median of last distance / first distance.
-
-    `delta` is how far a weight is moved.
-    """
-
-    dataset: str = "cancer"
-    delta: float = 1e-8
-    n_random: int = 20
-    on: str = "cpu"
-    profile: str = "quick"
-
-    def run(self, seed: int) -> Iterator[Point]:
-        """Run the twins, read the masks of each route, train them."""
-        trial, networks, data = start_of(self.dataset, seed, device=self.on)
-        network, reading = networks.select([0]), published_reading(self.dataset)
-        twins = [self.twins(networks.select([i]), data, reading) for i in range(2)]
-        read = [routes(series, reading) for series in twins]
-        errors = errors_of(self.dataset, network, data, reading)
-        contest = contest_of(self.dataset, network, data)
-        said, entered = {}, {}
-        for route in ROUTES:
-            for name, (rule, on) in RULES.items():
-                said[route, name] = [
-                    legcnet_decision(r[route], errors[on], rule=rule, max_lag=reading.max_lag)
-                    for r in read
-                ]
-                masks = Masks.from_flat(network.layout, said[route, name][0].keep)
-                beside = enter_beside_random(contest, masks, n=self.n_random, trial=trial)
-                entered[route, name] = beside
-        outcome = dict(contest.run())
-        for (route, name), (own, randoms) in entered.items():
-            where, (ours, theirs) = {"route": route, "rule": name}, said[route, name]
-            result = compared(own, randoms, outcome)
-            raw = entered["raw", name][0].masks
-            result |= shares(ours) | {"jaccard_raw": jaccard_pruned(own.masks, raw)}
-            yield Point(result, **where, mask="legcnet")
-            like = {"accuracy": means(randoms, outcome)["accuracy"]}
-            yield Point(like, **where, mask=RANDOM)
-            yield Point({"causal": shares(theirs)["causal"]}, **where, mask="another trial")
-        for route, exponents in read[0].items():
-            known = exponents[~exponents.isnan()]
-            yield Point(mean_and_positive(known), route=route, rule="none", mask=DENSE)
-        ratio = (twins[0].distance[-1] / twins[0].distance[0]).median().item()
-        whole = mean_and_positive(twins[0].growth()) | {"ratio": ratio}
-        yield Point(whole, route="whole training", rule="none", mask=DENSE)
-
-    def twins(self, network: SigmoidNetworks, data: Dataset, reading: MaskReading) -> TwinSeries:
-        """The twins of one network."""
-        settings = legcnet_settings(self.dataset)
-        how = {"lr": settings.lr, "label_size": settings.label_size, "epochs": reading.epochs}
-        return twin_series(network, data.x_train, data.y_train, delta=self.delta, **how)
-
-
-def routes(twins: TwinSeries, reading: MaskReading) -> dict[str, torch.Tensor]:
-    """Windowed exponents (W, P) by each of `ROUTES`."""
-    how = {"window": reading.window, "horizon": reading.horizon}
-    plain = {"gate": False, "decimals": None}
-    found = {
-        "raw": windowed_exponents(twins.weights, gate=reading.gate, **how).exponent,
-        "own twin": windowed_exponents(twins.own, **plain, **how).exponent,
-        "first twin": windowed_exponents(twins.first, **plain, **how).exponent,
-        "growth": growth_exponents(twins.distance, window=reading.window),
-    }
-    return {route: exponents[: reading.n_windows] for route, exponents in found.items()}
-
-
-def errors_of(
-    dataset: str, network: SigmoidNetworks, data: Dataset, reading: MaskReading
-) -> dict[str, torch.Tensor]:
-    """Error rates (W,) on "test" and "train" at the windows' ends."""
-    windows = cut_windows(reading.epochs * len(data.x_train) + 1, window=reading.window)
-    run = train_as_released(
-        legcnet_settings(dataset),
-        network,
-        data,
-        epochs=reading.epochs,
-        test=(data.x_test, data.y_test),
-        judge_at=windows.ends.tolist(),
-    )
-    at = {"test": run.test_accuracy_at, "train": run.train_accuracy_at}
-    return {on: 1 - accuracy[0, : reading.n_windows].cpu() for on, accuracy in at.items()}
-
-
-def mean_and_positive(values: torch.Tensor) -> dict[str, float]:
-    """Mean exponent, and the share above zero."""
-    return {"exponent": values.mean().item(), "positive": (values > 0).double().mean().item()}
 
 
 ABLATION_STUDIES = {

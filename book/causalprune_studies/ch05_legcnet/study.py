@@ -18,13 +18,16 @@ from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.pruning.contest import DENSE, RANDOM, Contest
-from causalprune_lib.pruning.legcnet import LEGCNet
+from causalprune_lib.pruning.legcnet import LEGCNet, legcnet_decision
 from causalprune_lib.pruning.masks import Masks
 from causalprune_lib.pruning.select import masks_from_scores
-from causalprune_lib.pruning.windows import cut_windows
 from causalprune_studies.ch05_legcnet.controls import (
+    OUTCOMES,
     beats,
     by_place,
+    compared,
+    contest_of,
+    enter_beside_random,
     enter_random,
     means,
     placebos,
@@ -157,6 +160,66 @@ class LEGCNetTrial:
         return facts
 
 
+@dataclass(frozen=True)
+class LEGCNetScaled:
+    """One trial of LEGCNet on standardised features, with its controls.
+
+    Coordinates `scaling` ("standard"; for "dense" also "as released") and `mask`:
+
+    - "dense";
+    - "legcnet", the released rule with the error on the test set; where it prunes nothing, the
+      published number of weights, lowest scores first, and `empty` is 1;
+    - "corrected ranking", the lowest scores of the corrected test (error on the training set);
+    - "random" (mean over `n_random`), "magnitude", "inverse" (LEGCNet's ranking upside down).
+
+    All but "dense" prune as many weights in every layer as "legcnet".
+
+    Metrics: those of `NetworksRun.metrics` but F1. Of masks but "random" and "dense": `n_pruned`,
+    `beats_accuracy`, `beats_epochs`. Of "legcnet": `empty`, and `causal`, the share of the weights
+    called causal, by its own exponents; of the mask "another trial" only `causal`, by another
+    trial's.
+    """
+
+    dataset: str = "cancer"
+    variant: str = "FT"
+    n_random: int = 20
+    on: str = "cpu"
+    profile: str = "quick"
+
+    def run(self, seed: int) -> Iterator[Point]:
+        """Read the masks on standardised data, train them with their controls."""
+        cell = start_of(self.dataset, seed, device=self.on, preprocessing="standard")
+        trial, networks, data = cell
+        how = {"variant": self.variant, "networks": networks, "data": data}
+        own, other = read_trials(self.dataset, rule="as_released", error="test", **how)
+        corrected = read_trials(self.dataset, rule="corrected", error="train", **how)[0]
+        like = decided_or_ranked(own, self.dataset, self.variant)
+        network, metrics = networks.select([0]), (*OUTCOMES, "final_accuracy")
+        contest = contest_of(self.dataset, network, data, metrics=metrics)
+        first, randoms = enter_beside_random(contest, like, n=self.n_random, trial=trial)
+        entries = [first]
+        rankings = {"corrected ranking": corrected.scores_} | size_and_inverse(own)
+        for ranking, scores in rankings.items():
+            contest.rank(ranking, scores)
+            entries += contest.enter(ranking, like.amount, at="legcnet", like=like)
+        dense = contest.enter_dense(like)
+        outcome, standard = dict(contest.run()), {"scaling": "standard"}
+        causal = shares(own.decision_)["causal"]
+        for entry in entries:
+            result = compared(entry, randoms, outcome)
+            if entry is first:
+                result |= {"empty": float(own.masks_.amount == 0), "causal": causal}
+            yield Point(result, **standard, mask=entry.ranking)
+        yield Point(means(randoms, outcome), **standard, mask=RANDOM)
+        same = [dense] * self.n_random  # what random masks of its counts are
+        yield Point(means(same, outcome), **standard, mask=DENSE)
+        said = legcnet_decision(other.exponents_, own.error_, max_lag=own.max_lag)
+        yield Point({"causal": shares(said)["causal"]}, **standard, mask="another trial")
+        released = legcnet_data(self.dataset, device=self.on)
+        play = side_by_side(self.dataset, network, released, metrics=metrics)
+        yield Point(play([dense.masks])[0], scaling="as released", mask=DENSE)
+
+
 def start_of(
     dataset: str, seed: int, *, device: str, preprocessing: str = "as_released"
 ) -> tuple[int, SigmoidNetworks, Dataset]:
@@ -195,11 +258,6 @@ def published_amount(dataset: str, *, variant: str) -> int:
     cells = table[table.row == dataset].set_index("column").value
     column = "Flops - LEGCNet-FT" if variant == "FT" else "Flops (SN) - LEGCNet-PT"
     return legcnet_settings(dataset).n_weights - int(cells[column])
-
-
-def window_ends(n_iterates: int, *, window: int) -> list[int]:
-    """The step at which each window ends."""
-    return cut_windows(n_iterates, window=window).ends.tolist()
 
 
 LEGCNET_STUDIES = {

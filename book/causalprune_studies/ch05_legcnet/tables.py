@@ -1,263 +1,280 @@
-"""Tables of the further LEGCNet studies (arXiv:2308.09955): settings, placebos, scaling, twins.
+"""Tables of the chapter "LEGCNet", from its rows and from the paper's own tables.
 
-A network is one published set of initial weights of one table.
+Of the rows of `LEGCNetTrial` and of `MNISTTrial`; those of the specs that change something are in
+`changes`. Numbers, with intervals; what ends in `_shown` is text for readers.
+
+Paper: arXiv:2308.09955.
 """
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
-from causalprune_lib.evidence.statistics import PairedDifference, paired_difference, summarise
-from causalprune_studies.ch05_legcnet.settings import BASES, CHANGES, RULES, Setting
+from causalprune_lib._validation import check_choice
+from causalprune_lib.evidence.statistics import PairedDifference, summarise
+from causalprune_studies.ch05_legcnet.changes import CELL, gap_between, over_trials
+from causalprune_studies.page import say
+from causalprune_studies.paper_networks.masks import published_trial
+from causalprune_studies.paper_networks.settings import LEGCNET_SETTINGS
+from causalprune_studies.tables import published
 
-PAIR = ["dataset", "seed"]
-
-
-SETTING = list(Setting.__dataclass_fields__)
-
-
-MATTERS = 0.05  # a smaller difference of the shares called causal counts for nothing
-
-
-EXPLANATIONS = {  # what is shared -> judged network, exponents that share it, and that do not
-    "the network itself": ("released", "own", "other, same order"),
-    "the same order": ("released", "other, same order", "other, another order"),
-    "an order that repeats": ("released", "other, another order", "other, reshuffled"),
-    "the time of training": ("released", "other, same order", "other, half-shifted"),
-    "the time alone": ("reshuffled", "other, reshuffled", "noise"),
+METRICS = ("n_kept", "epochs", "accuracy", "f1")
+PRINTED = {  # network -> table of the paper, and its columns for METRICS
+    "dense": ("legcnet_table1", "Flops - DN", "Epochs DN", "Accuracy DN", "F1-score DN"),
+    "FT": (
+        "legcnet_table1",
+        *(f"{what} LEGCNet-FT" for what in ("Flops -", "Epochs", "Accuracy", "F1-score")),
+    ),
+    "PT": (
+        "legcnet_table2",
+        *(f"{what} (SN){dash} LEGCNet-PT" for what, dash in (("Flops", " -"), ("Epochs", ""))),
+        *(f"{what} (SN) LEGCNet-PT" for what in ("Accuracy", "F1-score")),
+    ),
+    "random": (
+        "legcnet_table3",
+        None,
+        *(f"{m} (SN) Random" for m in ("Epochs", "Accuracy", "F1-score")),
+    ),
+    "magnitude": (
+        "legcnet_table3",
+        None,
+        None,
+        "Accuracy (SN) Magnitude",
+        "F1-score (SN) Magnitude",
+    ),
+}
+MNIST = {  # how the page calls a network -> where its rows are, and what the paper prints of it
+    "dense": ("none", "none", "dense", "dense"),
+    "FT": ("FT", "as released", "legcnet", None),
+    "FT, upper layers": ("FT", "upper layers", "legcnet", None),
+    "FT, published number": ("FT", "ranked", "legcnet", "FT"),
+    "PT, short windows": ("PT, short windows", "as released", "legcnet", None),
+    "PT, published number": ("PT", "ranked", "legcnet", "PT"),
+    "random, FT's counts": ("FT", "as released", "random", "random"),
+    "magnitude, FT's counts": ("FT", "as released", "magnitude", "magnitude"),
+    "inverse, FT's counts": ("FT", "as released", "inverse", None),
+    "another seed, FT's counts": ("FT", "as released", "another seed", None),
+    "half-shifted, FT's counts": ("FT", "as released", "half-shifted", None),
 }
 
 
-LESS_AND_LESS = [  # placebos in the order of the figure
-    "own",
-    "other, same order",
-    "other, another order",
-    "other, reshuffled",
-    "own, half-shifted",
-    "other, half-shifted",
-    "own, shuffled",
-    "noise",
-]
-
-
-def study(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The rows of one study, such as "LEGCNetTwins", without the columns of the others."""
-    return rows[rows.spec == name].dropna(axis=1, how="all").reset_index(drop=True)
-
-
-def setting_names(rows: pd.DataFrame) -> pd.Series:
-    """What was changed in each row of `LEGCNetAblation`.
+def printed(network: str, dataset: str) -> dict[str, float]:
+    """What the paper prints of a network of `PRINTED`, for each of `METRICS`; NaN for nothing.
 
     Examples
     --------
-    >>> row = {"window": 2.0, "overlap": 0.1, "lag": "all", "rule": "as released",
-    ...        "error_on": "test"}
-    >>> setting_names(pd.DataFrame([row, row | {"window": 1.0}])).tolist()
-    ['window x 2', 'nothing']
+    >>> printed("FT", "cancer")
+    {'n_kept': 54.0, 'epochs': 38.0, 'accuracy': 0.8686, 'f1': 0.8568}
     """
-    words = {
-        "window": "window x {:g}",
-        "overlap": "overlap {:g}",
-        "lag": "lags: {}",
-        "error_on": "error: {}",
+    name, *columns = PRINTED[network]
+    cells = published(name).query("row == @dataset").set_index("column").value
+    return {m: float(cells.get(c, math.nan)) for m, c in zip(METRICS, columns, strict=True)}
+
+
+# The main study: rows of `LEGCNetTrial`.
+
+
+def released_or_ranked(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of reading "as released", or of "ranked" where the released mask is empty.
+
+    They get the reading "as tested". Shares called causal are those of the released mask always.
+    """
+    empty = rows[(rows.reading == "ranked") & (rows["mask"] == "legcnet")][CELL].drop_duplicates()
+    ranked = rows.merge(empty.assign(ranked=True), on=CELL, how="left").ranked.eq(True).to_numpy()
+    shares = (rows["mask"] == "legcnet") & rows.metric.isin(["causal", "untestable"])
+    base = (rows.reading == "ranked") | ((rows.reading == "as released") & (~ranked | shares))
+    return rows[base].assign(reading="as tested")
+
+
+def as_tested(rows: pd.DataFrame) -> pd.DataFrame:
+    """`released_or_ranked`, the dense networks, and the corrected ranking as a mask of its own.
+
+    Epochs become a share of the epochs allowed: a network that never reaches the benchmark, whose
+    epochs are NaN, took all of them.
+    """
+    dense = rows[(rows.reading == "none") & (rows.scaling == "as released")]
+    corrected = rows[rows.reading == "corrected ranking"].assign(mask="corrected ranking")
+    parts = [released_or_ranked(rows), dense, corrected]
+    found = pd.concat(parts, ignore_index=True).assign(reading="as tested")
+    most = found.dataset.map({name: s.max_epochs for name, s in LEGCNET_SETTINGS.items()})
+    place = [*CELL, "reading", "mask", "scaling"]
+    reached = found[found.metric == "reached"].set_index(place).value.rename("share")
+    reached = found[place].merge(reached, on=place, how="left").share.to_numpy()
+    share = reached * ((found.value + 1) / most).fillna(1.0) + 1 - reached  # counted from 0
+    return found.assign(value=found.value.where(found.metric != "epochs", share))
+
+
+def win_rates(rows: pd.DataFrame) -> pd.DataFrame:
+    """Share of random masks at the same counts that each reading's mask beats; 0.5 is chance.
+
+    By `reading`, `variant` and `metric`, as `over_trials`; `masks` counts the cells.
+    """
+    chosen = rows[(rows["mask"] == "legcnet") & rows.metric.str.startswith("beats_")]
+    chosen = chosen[chosen.value.notna()].assign(metric=chosen.metric.str.removeprefix("beats_"))
+    by = ["reading", "variant", "metric"]
+    counts = chosen.groupby(by, sort=False).size().rename("masks").reset_index()
+    return over_trials(chosen, by).merge(counts, on=by)
+
+
+def rates_by_mask(rows: pd.DataFrame) -> pd.DataFrame:
+    """`win_rates` on accuracy and epochs, of the masks that prune about as much as the released."""
+    rates = win_rates(rows)
+    rates = rates[rates.metric.isin(["accuracy", "epochs"])]
+    rates = rates[~rates.reading.isin(["corrected", "corrected, validation"])]
+    rates = rates[rates.n > 2]  # two trials give no interval worth drawing
+    return rates.assign(masks=rates.reading + ", " + rates.variant)
+
+
+def paper_table(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
+    """One row per table and metric of `METRICS`: as published, the same trial again, all trials.
+
+    `same` is the trial that the paper prints, NaN where none gives its row; the others are means
+    over all trials, of the epochs over those that reached the benchmark. Controls have the counts
+    of `released`; `corrected` is the ranking.
+    """
+    check_choice("variant", variant, ("FT", "PT"))
+    rows = pd.concat([rows, released_or_ranked(rows)], ignore_index=True)
+    rows = rows[(rows.variant == variant) & (rows.scaling == "as released")]
+    columns = {
+        "released": ("as tested", "legcnet"),
+        "corrected": ("corrected ranking", "legcnet"),
+        "random": ("as tested", "random"),
+        "magnitude": ("as tested", "magnitude"),
     }
-
-    def name(row: pd.Series) -> str:
-        base = BASES[row["rule"]]
-        changed = [words[k].format(row[k]) for k in CHANGES if row[k] != getattr(base, k)]
-        return ", ".join(changed) or "nothing"
-
-    places = rows[SETTING].drop_duplicates()
-    names = places.assign(changed=[name(row) for _, row in places.iterrows()])
-    return rows[SETTING].merge(names, on=SETTING, how="left").changed.set_axis(rows.index)
-
-
-def ablation_table(rows: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
-    """One row per rule, orientation and change, over networks: means, and intervals of the gains.
-
-    Columns: `causal`, `n_pruned`, `jaccard` and `jaccard_chance` (means; not for pruning causal
-    weights); `reached`, the share that reached the benchmark; `gain`, accuracy minus that of the
-    random masks, with `low`, `high` at `level`; `beats`, the share of the random masks beaten on
-    accuracy, and `beats_low`, `beats_high` (95%).
-    """
-    rows = study(rows, "LEGCNetAblation")
-    rows = rows.assign(changed=setting_names(rows))
-    found = []
-    for (rule, orientation, changed), some in rows.groupby(
-        ["rule", "orientation", "changed"], sort=False
-    ):
-        own = some[some["mask"] == "legcnet"]
-        means = own.groupby("metric").value.mean()
-        gain = gap_between(some, "accuracy", "legcnet", "random", level=level)
-        beats = own[(own.metric == "beats_accuracy")].assign(seed=lambda f: network_labels(f))
-        beats = summarise(beats, "metric").iloc[0]
-        found.append(
-            {
-                "rule": rule,
-                "orientation": orientation,
-                "changed": changed,
-                **{m: means.get(m) for m in ("causal", "n_pruned", "jaccard", "jaccard_chance")},
-                "reached": means["reached"],
-                "gain": gain.mean,
-                "low": gain.low,
-                "high": gain.high,
-                "n": gain.n,
-                "beats": beats["mean"],
-                "beats_low": beats.low,
-                "beats_high": beats.high,
-            }
-        )
-    order = [
-        "nothing",
-        "window",
-        "overlap",
-        "lags: 5",
-        "lags: 10",
-        "lags: all",
-        "lags: one",
-        "error",
-    ]
-    table = pd.DataFrame(found)
-    place = [next(i for i, name in enumerate(order) if c.startswith(name)) for c in table.changed]
-    return table.assign(place=place).sort_values("place", kind="stable").drop(columns="place")
+    found = {}
+    for dataset, some in rows.groupby("dataset", sort=False):
+        cells = some.groupby(["reading", "mask", "metric"]).value.mean()
+        trial = published_trial(dataset, column=f"LEGCNet-{variant}") or 0
+        own = some[(some.reading == "as tested") & (some["mask"] == "legcnet")]
+        same = own[own.seed == trial - 1].groupby("metric").value.mean()
+        n, paper = LEGCNET_SETTINGS[dataset].n_weights, printed(variant, dataset)
+        for metric in METRICS:
+            kept = metric == "n_kept"
+            row = {"published": paper[metric]}
+            row["same"] = n - same.get("n_pruned", math.nan) if kept else same.get(metric)
+            row["dense"] = n if kept else cells["none", "dense"].get(metric)
+            for name, (reading, mask) in columns.items():
+                at = (reading, "legcnet", "n_pruned") if kept else (reading, mask, metric)
+                value = cells.get(at, math.nan)
+                row[name] = n - value if kept else value
+            found[dataset, metric] = row
+    table = pd.DataFrame.from_dict(found, orient="index").astype(float)
+    return table.rename_axis(["dataset", "metric"])
 
 
-def settings_shown(table: pd.DataFrame) -> pd.DataFrame:
-    """`ablation_table` for readers: pruned, reached the benchmark, random masks beaten."""
-    shown = pd.DataFrame(
-        {
-            "rule": table.rule,
-            "changed": table.changed,
-            "orientation": table.orientation,
-            "pruned": table.n_pruned.map("{:.0f}".format),
-            "reached": table.reached.map("{:.0%}".format),
-            "beaten, %": [
-                f"{100 * r.beats:.0f} ({100 * r.beats_low:.0f} to {100 * r.beats_high:.0f})"
-                if r.beats == r.beats
-                else "no choice"
-                for r in table.itertuples()
-            ],
-        }
-    )
-    columns = ["pruned", "reached", "beaten, %"]
-    wide = shown.pivot(index=["rule", "changed"], columns="orientation", values=columns)
-    wide = wide.swaplevel(axis=1)[[(o, c) for o in table.orientation.unique() for c in columns]]
-    places = table[["rule", "changed"]].drop_duplicates().sort_values("rule", kind="stable")
-    return wide.loc[[tuple(place) for place in places.to_numpy()]].rename_axis(columns=[None, None])
-
-
-def called_causal(rows: pd.DataFrame) -> pd.DataFrame:
-    """Share of the weights called causal; columns `judged`, `rule`, `exponents`, and `summarise`'s.
-
-    For each trial number the mean over the tables, then mean and t interval over trials.
-    """
-    rows = study(rows, "LEGCNetPlacebos")
-    rows = rows[rows.metric == "causal"]
-    by = ["judged", "rule", "exponents"]
-    return summarise(rows.groupby([*by, "seed"], sort=False, as_index=False).value.mean(), by)
-
-
-def explanations(rows: pd.DataFrame) -> pd.DataFrame:
-    """How much more is called causal by exponents that share something with the error.
-
-    One row for each of `EXPLANATIONS` and rule: `shared`, the difference `more` over networks with
-    `low`, `high`, `n`, and `matters`: whether the interval lies above zero and the mean is at least
-    `MATTERS`.
-    """
-    rows = study(rows, "LEGCNetPlacebos")
-    rows = rows[rows.metric == "causal"]
-    found = []
-    for rule in RULES:
-        for shared, (judged, a, b) in EXPLANATIONS.items():
-            some = rows[(rows.rule == rule) & (rows.judged == judged)]
-            gap = paired_difference(some, between="exponents", a=a, b=b, pair_on=PAIR)
-            matters = bool(gap.low > 0 and gap.mean >= MATTERS)
-            row = {"rule": rule, "shared": shared, "more": gap.mean}
-            found.append(row | {"low": gap.low, "high": gap.high, "n": gap.n, "matters": matters})
-    return pd.DataFrame(found)
-
-
-def scaled_table(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
-    """Accuracy on standardised data by table and mask, means over trials, and dense as released."""
-    rows = study(rows, "LEGCNetScaled")
-    rows = rows[(rows.variant == variant) & (rows.metric == "accuracy")]
-    mask = rows["mask"].where(rows.scaling == "standard", "dense, as released")
-    order = ["dense, as released", "dense", "legcnet", "corrected ranking", "random", "magnitude"]
-    table = rows.assign(mask=mask).pivot_table(
-        index="dataset", columns="mask", values="value", sort=False
-    )
-    return table[order]
-
-
-def scaled_gains(rows: pd.DataFrame) -> dict[tuple[str, str], PairedDifference]:
-    """LEGCNet minus random and magnitude on standardised data, over networks, FT and PT apart.
-
-    Keys: `accuracy` in the epoch of the benchmark or `final_accuracy`, and the other mask.
-    """
-    rows, pair = study(rows, "LEGCNetScaled"), ["dataset", "variant", "seed"]
-    rows = rows[rows.scaling == "standard"]
-    return {
-        (metric, b): gap_between(rows, metric, "legcnet", b, pair=pair)
-        for metric in ("accuracy", "final_accuracy")
-        for b in ("random", "magnitude")
+def paper_shown(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
+    """`paper_table` for readers."""
+    table = paper_table(rows, variant).rename(columns={"magnitude": "magn."})
+    form = {"n_kept": "{:.0f}", "epochs": "{:.0f}"}
+    cells = {
+        at: [form.get(at[1], "{:.3f}").format(v) if v == v else "" for v in row]
+        for at, row in zip(table.index, table.to_numpy(), strict=True)
     }
+    shown = pd.DataFrame(cells, index=table.columns).T
+    return shown.rename_axis(["table", "metric"])
 
 
-def twin_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per route and rule: shares called causal by own and other twins, and the gain.
-
-    Columns `exponent` and `positive` (of the route's windows), `own`, `another trial` (shares
-    called causal), `n_pruned`, `jaccard_raw`, `reached`, `gain` over random masks, `low`, `high`.
-    """
-    rows = study(rows, "LEGCNetTwins")
-    found = []
-    for (route, rule), some in rows[rows.rule != "none"].groupby(["route", "rule"], sort=False):
-        means = some.groupby(["mask", "metric"]).value.mean()
-        said = rows[(rows.route == route) & (rows.rule == "none")].groupby("metric").value.mean()
-        gain = gap_between(some, "accuracy", "legcnet", "random")
-        found.append(
-            {
-                "route": route,
-                "rule": rule,
-                "exponent": said["exponent"],
-                "positive": said["positive"],
-                "own": means["legcnet", "causal"],
-                "another trial": means["another trial", "causal"],
-                **{m: means["legcnet", m] for m in ("n_pruned", "jaccard_raw", "reached")},
-                "gain": gain.mean,
-                "low": gain.low,
-                "high": gain.high,
-            }
-        )
-    return pd.DataFrame(found)
-
-
-def twins_shown(rows: pd.DataFrame, rule: str) -> pd.DataFrame:
-    """`twin_table` of one rule for readers; with the gain stands half of its 95% interval."""
-    table = twin_table(rows)
-    table = table[table.rule == rule].set_index("route")
+def third_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Random and magnitude pruning as table 3 prints them, beside our means at FT's counts."""
+    ours = paper_table(rows, "FT").unstack()
+    paper = {
+        name: pd.DataFrame({d: printed(name, d) for d in ours.index}).T
+        for name in ("random", "magnitude")
+    }
     return pd.DataFrame(
         {
-            "exponent": table.exponent.map("{:.2g}".format),
-            "own causal": table.own.map("{:.0%}".format),
-            "another's causal": table["another trial"].map("{:.0%}".format),
-            "overlap with raw": table.jaccard_raw.map("{:.2f}".format),
-            "gain, points": [
-                f"{100 * r.gain:+.1f}\xa0±\xa0{50 * (r.high - r.low):.1f}"
-                for r in table.itertuples()
-            ],
+            "random, published": paper["random"].accuracy,
+            "random": ours["random", "accuracy"],
+            "magnitude, published": paper["magnitude"].accuracy,
+            "magnitude": ours["magnitude", "accuracy"],
+            "epochs random, published": paper["random"].epochs,
+            "epochs random": ours["random", "epochs"],
         }
+    ).loc[list(rows.dataset.unique())]
+
+
+def empty_masks(rows: pd.DataFrame) -> pd.DataFrame:
+    """How many networks were read, and how many of the released masks were empty."""
+    pruned = rows[(rows["mask"] == "legcnet") & (rows.metric == "n_pruned")]
+    counts = {
+        name: pruned[pruned.reading == reading].groupby(["dataset", "variant"], sort=False).size()
+        for name, reading in (("networks", "as released"), ("empty masks", "ranked"))
+    }
+    return pd.DataFrame(counts).fillna(0).astype(int).unstack()
+
+
+def whose_gain(rows: pd.DataFrame) -> dict[tuple[str, str], PairedDifference]:
+    """Accuracy of LEGCNet, of another network's exponents and of magnitude above other masks."""
+    tested, pairs = (
+        as_tested(rows),
+        [(a, "random") for a in ("legcnet", "another trial", "magnitude")],
     )
+    pairs.append(("legcnet", "another trial"))
+    return {(a, b): gap_between(tested, "accuracy", a, b, pair=CELL) for a, b in pairs}
 
 
-def gap_between(
-    rows: pd.DataFrame, metric: str, a: str, b: str, *, pair=PAIR, level: float = 0.95
-) -> PairedDifference:
-    """Mask `a` minus mask `b` in one metric, over networks."""
-    chosen = rows[(rows.metric == metric) & rows["mask"].isin([a, b])]
-    return paired_difference(chosen, between="mask", a=a, b=b, pair_on=pair, level=level)
+def gains_shown(gaps: dict[tuple[str, str], PairedDifference]) -> pd.DataFrame:
+    """Gaps of `whose_gain` for readers."""
+    rows = [
+        {
+            "accuracy of": a.replace("legcnet", "LEGCNet"),
+            "minus": b,
+            "difference": say(gap, "points"),
+        }
+        for (a, b), gap in gaps.items()
+    ]
+    return pd.DataFrame(rows).set_index(["accuracy of", "minus"])
 
 
-def network_labels(rows: pd.DataFrame) -> pd.Series:
-    """One label per network, for `summarise`."""
-    return rows.dataset.astype(str) + rows.seed.astype(str)
+# Images: rows of `MNISTTrial`.
+
+
+def mnist_network(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows of one network of `MNIST`."""
+    variant, reading, mask, _ = MNIST[name]
+    return rows[(rows.variant == variant) & (rows.reading == reading) & (rows["mask"] == mask)]
+
+
+def mnist_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds of every network of `MNIST`, each metric beside the published number.
+
+    Columns are pairs of a metric and "published" or "here"; what is not printed is NaN.
+    """
+    table = {}
+    for name, (*_, network) in MNIST.items():
+        means = mnist_network(rows, name).groupby("metric").value.mean()
+        paper = printed(network, "mnist") if network else {}
+        table[name] = {
+            (metric, side): values.get(metric, math.nan)
+            for metric in METRICS
+            for side, values in (("published", paper), ("here", means))
+        }
+    return pd.DataFrame(table).T
+
+
+def mnist_shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """`mnist_table` for readers."""
+    table, form = mnist_table(rows), {"n_kept": "{:.0f}", "epochs": "{:.0f}"}
+    cells = {
+        at: [form.get(at[0], "{:.4f}").format(v) if v == v else "" for v in table[at]]
+        for at in table
+    }
+    return pd.DataFrame(cells, index=table.index).rename(columns={"n_kept": "weights kept"})
+
+
+def mnist_shares(rows: pd.DataFrame) -> pd.DataFrame:
+    """Share of the weights called causal in FT, by rule and by whose exponents."""
+    found = rows[(rows.metric == "causal") & (rows.variant == "FT")]
+    found = found[found.reading.isin(["as released", "corrected"])]
+    found = found.assign(exponents=found["mask"].replace("legcnet", "its own"))
+    return summarise(found, ["reading", "exponents"])
+
+
+def mnist_facts(rows: pd.DataFrame) -> pd.Series:
+    """Seconds of the fastest seed, by `seconds_...`, and `untestable`, the share without a test."""
+    seconds = rows[rows.metric.str.startswith("seconds_")].groupby("metric").value.min()
+    own = mnist_network(rows, "FT")
+    seconds["untestable"] = own[own.metric == "untestable"].value.mean()
+    return seconds
