@@ -213,6 +213,11 @@ EXAMPLES = {
     ),
     "ch08_causal_pruning.plot_alpha": call(COUNTS.assign(alpha=10.0 ** -(COUNTS.index + 3))),
     "ch08_causal_pruning.plot_kept": call(COUNTS[COUNTS.amount == 0.9]),
+    "ch08_causal_pruning.plot_latency": call(
+        pd.DataFrame({"model": ["dense", "half"], "ratio": [1, 0.5]}).assign(
+            ratio_q25=0.4, ratio_q75=1.1
+        )
+    ),
     "ch09_flat_minima.plot_two_minima": call(
         np.linspace(0.1, 5, 9), np.linspace(-0.2, 2, 8), np.ones((8, 9)), {"(1, 1)": (1, 1)},
         AXIS, {"(1, 1)": AXIS**2},
