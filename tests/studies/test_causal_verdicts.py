@@ -5,22 +5,32 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from causalprune_lib.causality.scores import CausalScores
 from causalprune_studies.ch08_causal_pruning.tables import (
     NotMeasuredError,
+    after_ten_rounds,
+    agreement,
+    amounts_of_alpha,
+    by_setting,
+    by_start,
     complete,
     coverage,
     curve_rows,
     difference,
-    final_iterations,
+    emptied_layers,
     gaps,
+    in_words,
     iterated_rows,
+    layer_counts,
     layer_densities,
     mean_over,
+    overlap_grid,
     overlap_rows,
-    published_points,
+    published_lenets,
     ranking_by_allocation,
-    with_columns,
+    two_steps,
     without_empty_layers,
 )
 from causalprune_studies.ch08_causal_pruning.verdicts import CLAIMS, verdicts
@@ -191,24 +201,6 @@ def test_quick_rows_are_refused():
         verdicts(made_up().assign(profile="quick"))
 
 
-def test_methods_are_named_by_ranking_and_allocation():
-    rows = made_up(iterated=0.2)
-    assert set(curve_rows(rows).method) >= {"causal", "magnitude at causal", "dense"}
-    gap = difference(iterated_rows(rows).query("l1_coeff.isna()"), "causal", "causal, one shot")
-    assert gap.mean == pytest.approx(0.2, abs=0.001)
-    mean = mean_over(curve_rows(rows).query("amount > 0 and method == 'causal'"), "amount")
-    assert len(mean) == 6
-
-
-def test_layer_densities_are_means_over_seeds():
-    rows = made_up()
-    place = {"spec": "CausalCurve", "init": "fan_out", "metric": "kept_fc1", "amount": 0.9}
-    place |= {"ranking": "causal", "allocation": "causal", "dataset": "cifar10"}
-    kept = pd.DataFrame([{**place, "seed": s, "value": v} for s, v in enumerate((10, 20, 30))])
-    found = layer_densities(pd.concat([rows, kept]), {"fc1": 200}, dataset="cifar10")
-    assert found.density.tolist() == pytest.approx([0.1])
-
-
 def test_claims_whose_rows_are_not_there_are_not_tested():
     """Cells arrive one by one: first the curve of one data set, with columns of its own only."""
     rows = made_up(causal=0.1)
@@ -250,41 +242,132 @@ def test_a_network_without_its_controls_is_left_out():
         complete(accuracy, "causal", "frozen at causal")
 
 
+def test_methods_are_named_by_ranking_and_allocation():
+    rows = made_up(iterated=0.2)
+    assert set(curve_rows(rows).method) >= {"causal", "magnitude at causal", "dense"}
+    gap = difference(iterated_rows(rows).query("l1_coeff.isna()"), "causal", "causal, one shot")
+    assert gap.mean == pytest.approx(0.2, abs=0.001)
+    mean = mean_over(curve_rows(rows).query("amount > 0 and method == 'causal'"), "amount")
+    assert len(mean) == 6
+
+
 def test_gaps_are_differences_data_set_by_data_set():
-    rows = made_up(causal=0.1)
-    accuracy = curve_rows(rows)
-    found = gaps(accuracy[accuracy.amount == 0.9], ["random at causal", "frozen at causal"])
-    assert found.control.tolist() == ["random at causal"] * 2  # frozen is not there
-    assert found["mean"].to_numpy() == pytest.approx([0.1, 0.1], abs=0.001)
+    """First the controls at causal's counts, then the baseline with its own."""
+    found = gaps(made_up(causal=0.1), 0.9)
+    controls = [f"{name} at causal" for name in AT_CAUSAL]
+    assert found.control.tolist() == [*controls, "magnitude"] * 2
+    assert found.dataset.unique().tolist() == ["Fashion-MNIST", "CIFAR-10"]
+    assert found["mean"].to_numpy() == pytest.approx(0.1, abs=0.001)
     assert (found.n == 3).all()
 
 
-def test_rankings_and_allocations_make_a_table():
+def test_rankings_and_allocations_make_a_table_and_two_steps():
     rows = made_up(magnitude=-0.2, causal=0.1)
-    level = curve_rows(rows).query("method == 'dense'").value.mean()
+    cross = [("causal", "magnitude"), ("random", "magnitude"), ("causal", "uniform")]
+    more = [
+        {**row, "ranking": ranking, "allocation": allocation, "value": 0.5}
+        for row in rows[rows.ranking == "dense"].to_dict("records")
+        for ranking, allocation in [*cross, ("random", "uniform"), ("magnitude", "uniform")]
+    ]
+    rows = pd.concat([rows, pd.DataFrame(more).assign(amount=0.95)])
+    own = rows[rows.dataset == "cifar10"]
+    level = curve_rows(own).query("method == 'dense'").value.mean()
     found = ranking_by_allocation(rows, 0.95)
-    assert found.loc["causal", "causal"] == pytest.approx(level + 0.1, abs=0.001)
-    assert found.loc["magnitude", "magnitude"] == pytest.approx(level - 0.2, abs=0.001)
-    assert np.isnan(found.loc["causal", "magnitude"])
+    assert found.shape == (6, 3)
+    assert found.loc["CIFAR-10", "causal"]["causal"] == pytest.approx(level + 0.1, abs=0.001)
+    assert found.loc["CIFAR-10", "magnitude"]["magnitude"] == pytest.approx(level - 0.2, abs=0.001)
+    assert found.loc["CIFAR-10", "random"]["uniform"] == 0.5
+    steps = two_steps(rows, 0.95).map(lambda gap: gap.mean)
+    assert steps.loc["CIFAR-10"].tolist() == pytest.approx([0.3, 0.2, 0.1], abs=0.001)
 
 
-def test_no_rows_make_empty_tables():
-    rows = with_columns(pd.DataFrame(columns=["spec", "dataset", "seed", "metric", "value"]))
-    for table in (curve_rows(rows), iterated_rows(rows), overlap_rows(rows), coverage(rows)):
-        assert table.empty
-    assert without_empty_layers(rows, curve_rows(rows)).empty
-    assert gaps(curve_rows(rows), ["random at causal"]).empty
+def test_layers_are_means_over_seeds():
+    place = {"spec": "CausalCurve", "init": "fan_out", "amount": 0.9}
+    place |= {"ranking": "causal", "allocation": "causal", "dataset": "cifar10"}
+    rows = pd.DataFrame(
+        {**place, "seed": s, "metric": f"kept_{layer}", "value": k * v}
+        for s, v in enumerate((10, 20, 30))
+        for k, layer in enumerate(("conv1", "conv2", "fc1", "fc2"))
+    )
+    found = layer_densities(rows, {"fc1": 200}, 0.9)
+    assert found.kept.tolist() == [40.0]
+    assert found.density.tolist() == pytest.approx([0.2])
+    assert layer_counts(rows, "cifar10", ["causal"]).loc[(0.9, "causal")].tolist() == [
+        0,
+        20,
+        40,
+        60,
+    ]
 
 
-def test_published_points_are_those_of_table_2():
-    found = published_points().set_index(["dataset", "method"])
-    assert len(found) == 9
-    assert found.loc[("cifar10", "causal")].tolist() == pytest.approx([0.9630, 0.6722])
-    assert found.loc[("fashion_mnist", "magnitude")].tolist() == pytest.approx([0.6513, 0.9031])
+def test_both_starts_are_told_apart_and_said_with_their_intervals():
+    rows = made_up()
+    other = rows[(rows.spec == "CausalCurve") & (rows.metric == "accuracy")]
+    other = other.assign(init="default", value=other.value + 0.1)
+    found = by_start(pd.concat([rows, other]), "cifar10", [0.95])
+    assert len(found) == 8
+    mean = found.set_index(["start", "method"])["mean"]
+    assert (mean["default"] - mean["fan_out"]).to_numpy() == pytest.approx(0.1, abs=1e-9)
+    shown = in_words(found, index="method", columns=["amount", "start"])
+    assert list(shown.columns) == [(0.95, "default"), (0.95, "fan_out")]
+    assert shown.loc["causal", (0.95, "default")].startswith(f"{mean['default', 'causal']:.3f} (")
 
 
-def test_final_iterations_have_no_run_with_l1_coeff():
-    found = final_iterations(made_up(iterated=0.2)).query("metric == 'accuracy'")
-    means = found.groupby("method")["mean"].mean()
+def test_agreement_and_the_grid_of_overlaps_are_beside_chance():
+    rows = made_up(overlap=0.5)
+    grid = overlap_grid(rows[rows.dataset == "cifar10"])
+    assert grid.amount_a.tolist() == grid.amount_b.tolist() == list(AMOUNTS)
+    assert grid.expected.to_numpy() == pytest.approx(np.square(AMOUNTS))
+    both = rows[rows.metric == "both_pruned"]
+    more = pd.concat(
+        [
+            both.assign(metric=m, value=v)
+            for m, v in {"jaccard": 0.4, "jaccard_by_layer": 0.2}.items()
+        ]
+    )
+    found = agreement(pd.concat([rows, more]), 0.95).set_index("dataset")
+    assert found.partner.unique().tolist() == ["magnitude"]
+    assert found.loc["CIFAR-10"].tolist()[1:] == pytest.approx([0.5, 0.4, 0.2, 3], abs=0.001)
+
+
+def test_layers_that_a_threshold_empties_are_counted():
+    found = emptied_layers(made_up(empty=(0.98,)))
+    assert found.loc[("CIFAR-10", "causal")].tolist() == [0, 0, 0, 1]
+
+
+def test_runs_by_setting_and_after_ten_rounds():
+    rows = made_up(iterated=0.2, by_iteration=-0.1)
+    rows = rows[rows.dataset == "cifar10"]
+    found = by_setting(rows, "accuracy").set_index(["setting", "iteration"])["mean"]
+    assert found["1e-14, N_prune 5", 10] - found["1e-14, N_prune 5", 1] == pytest.approx(
+        -0.1, abs=0.001
+    )
+    last = after_ten_rounds(rows)  # of the runs without L1_coeff
+    means = last.groupby("method")["mean"].mean()
     assert means["causal"] - means["magnitude"] == pytest.approx(0.2, abs=0.001)
-    assert (found.n == 3).all()
+    assert (last.n == 3).all()
+    assert coverage(rows).networks.tolist() == [3] * 6
+
+
+def test_published_lenets_are_those_of_table_2():
+    found = published_lenets().set_index(["dataset", "method"])
+    assert len(found) == 9
+    assert found.loc[("CIFAR-10", "causal")].tolist() == pytest.approx([0.9630, 0.6722])
+    assert found.loc[("Fashion-MNIST", "magnitude")].tolist() == pytest.approx([0.6513, 0.9031])
+
+
+def test_alpha_keeps_what_the_released_rule_keeps():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Linear(5, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with CausalScores(model, n_steps=6) as scores:
+        for x in torch.randn(6, 4, 3, generator=torch.Generator().manual_seed(0)):
+            loss = model(x).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            scores.log(loss=loss)
+            optimizer.step()
+    found = amounts_of_alpha(scores, n=7).set_index(["alpha", "layer"]).density
+    for alpha in found.index.levels[0][:-1]:  # at the last one, rounding decides about the top
+        for name, keep in scores.support(float(alpha), empty="allow").items():
+            place = alpha, name.removesuffix(".weight")
+            assert found[place] == pytest.approx(keep.double().mean().item(), abs=1e-12)

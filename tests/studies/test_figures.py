@@ -199,11 +199,11 @@ EXAMPLES = {
         lr=1e-3,
     ),
     "ch08_causal_pruning.plot_curves": call(
-        table(dataset=["digits", "cifar10"], method=["dense", *METHODS], amount=[0.8, 0.98])
+        table(dataset=["Digits", "CIFAR-10"], method=["dense", *METHODS], amount=[0.8, 0.98])
     ),
     "ch08_causal_pruning.plot_overlap_grid": call(OVERLAPS),
     "ch08_causal_pruning.plot_iterations": call(
-        *[table(l1_coeff=["1e-15", "1e-13"], iteration=[1, 10])] * 2, hue="l1_coeff"
+        *[table(setting=["1e-15, N_prune 2", "1e-13, N_prune 2"], iteration=[1, 10])] * 2
     ),
     "ch08_causal_pruning.plot_gaps": call(table(control=["random", "frozen"], dataset=["digits"])),
     "ch08_causal_pruning.plot_phases": call(

@@ -9,25 +9,20 @@ Paper: "A Granger-causal perspective on gradient descent with application to pru
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import spearmanr
 from torch import nn
 
-from causalprune_lib.causality.scores import CausalScores, solver_step_sizes
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.data import Dataset
-from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.nets.training import Training, evaluate
 from causalprune_lib.pruning.causal import CausalPruning, Recording, record
 from causalprune_lib.pruning.contest import Contest, Play
 from causalprune_lib.pruning.iterative import repeated_amounts
-from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model, jaccard, overlap_table
+from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model
 from causalprune_lib.pruning.scores import (
     Scores,
     inverse_scores,
@@ -35,13 +30,15 @@ from causalprune_lib.pruning.scores import (
     obd_scores,
     random_scores,
 )
-from causalprune_lib.pruning.select import (
-    LayerCollapseWarning,
-    masks_from_scores,
-    random_masks_like,
-)
+from causalprune_lib.pruning.select import masks_from_scores, random_masks_like
 from causalprune_lib.pruning.structured import filter_masks, remove_filters
-from causalprune_studies.ch06_causal_model.study import frozen_steps
+from causalprune_studies.ch08_causal_pruning.controls import (
+    frozen_scores,
+    overlap_metrics,
+    rank_correlations,
+    shuffled_losses,
+    without_floor,
+)
 from causalprune_studies.recipe import Recipe
 
 # Seeds of different purposes are kept apart.
@@ -58,8 +55,6 @@ MAIN = (
     ("magnitude", "magnitude"),
     ("obd", "obd"),
 )
-
-
 MORE = (
     ("frozen", "causal"),
     ("movement", "causal"),
@@ -73,8 +68,14 @@ MORE = (
     ("random", "uniform"),
     ("magnitude", "uniform"),
 )
-
-
+SKETCHED = (  # what the page runs by itself: at every amount, and the others at one
+    ("causal", "causal"),
+    ("random", "causal"),
+    ("magnitude", "causal"),
+    ("shuffled loss", "causal"),
+    ("magnitude", "magnitude"),
+)
+CONTROLS = (("inverse", "causal"), ("frozen", "causal"), ("movement", "causal"))
 OVERLAPS = {  # ranking -> those that its masks are compared with
     "causal": (
         "magnitude",
@@ -226,7 +227,7 @@ class CausalCurve(CausalRecipe):
         seen = real.scores["two_batch"]
         rankings = {
             "causal": seen.scores(),
-            "frozen": frozen_scores(self, network, data, seed=order),
+            "frozen": frozen_scores(network, data, self.recording, seed=order),
             "inverse": inverse_scores(seen.scores()),
             "magnitude": magnitude_scores(network),
             "movement": seen.movement,
@@ -351,119 +352,13 @@ class IteratedRun(CausalRecipe):
         return pruning.fit(network, data).masks_by_round_
 
 
-CONTROLS = ("random", "magnitude", "inverse", "shuffled loss", "frozen", "movement")
-
-
-PAIRS = (
-    ("causal", "causal"),
-    *((control, "causal") for control in CONTROLS),
-    ("magnitude", "magnitude"),
-)
-
-
-CROSSED = (
-    ("causal", "magnitude"),
-    ("random", "magnitude"),
-    ("causal", "uniform"),
-    ("random", "uniform"),
-    ("magnitude", "uniform"),
-)
-
-
 @dataclass(frozen=True)
 class CausalSketch(CausalCurve):
-    """`CausalCurve` with fewer pairs: every control at causal's counts, at every amount.
-
-    For the amounts in `thorough` also the pairs that cross three rankings with three allocations.
-    Its points are those of `CausalCurve`.
-    """
+    """`CausalCurve` with fewer pairs, for the page: all controls at the amounts in `thorough`."""
 
     def pairs(self, amount: float) -> tuple[tuple[str, str], ...]:
-        return PAIRS + (CROSSED if amount in self.thorough else ())
-
-
-def frozen_scores(recipe: CausalRecipe, network: nn.Module, data: Dataset, *, seed: int) -> Scores:
-    """The released scores with moves that are not made: see `frozen_steps`.
-
-    |sum_t w_t dL_t x_tk| over as many steps, where x_tk is the squared move that batch t asks of
-    weight k, and dL_t the difference of the losses of batches t + 1 and t, all at the same weights.
-    """
-    n_steps = recipe.recording.n_steps(len(data.x_train))
-    steps = frozen_steps(
-        network, data, steps=n_steps, batch_size=recipe.batch_size, lr=recipe.prune_lr, seed=seed
-    )
-    squares, change = steps.fitted("two_batch")
-    weighted = solver_step_sizes(n_steps)[:-1].numpy() * change
-    sums = torch.from_numpy(np.abs(weighted.astype(squares.dtype) @ squares))
-    own = ParameterLayout.of(network).tensors(network)
-    scores = steps.layout.unflatten(sums)
-    return {name: scores[name].to(weight.device) for name, weight in own.items()}
-
-
-def shuffled_losses(losses: Sequence[float], *, seed: int) -> list[float]:
-    """Losses (T,) whose T-1 changes are those of `losses` in another order, with the same start.
-
-    The link in time between the change of the loss and the steps of the weights is cut, and nothing
-    else: the changes have the same distribution, and the first and last loss are the same.
-
-    Examples
-    --------
-    >>> shuffled_losses([3.0, 2.0, 2.5, 0.5], seed=1)
-    [3.0, 2.0, 2.5, 0.5]
-    """
-    changes = np.random.default_rng(seed).permutation(np.diff(losses))
-    return (losses[0] + np.concatenate([[0.0], np.cumsum(changes)])).tolist()
-
-
-def overlap_metrics(a: Masks, b: Masks) -> dict[str, float]:
-    """Shares of the weights that both masks prune, one of them, or neither, and what is expected.
-
-    `both_pruned`, `only_a`, `only_b`, `neither_pruned` sum to 1. `expected` is the share that both
-    would prune if they were independent, p_a p_b for the amounts p; `expected_by_layer` if they
-    were independent in every layer, with the counts per layer that they have. `jaccard` is that of
-    the weights kept, `jaccard_by_layer` its value for independent masks with those counts.
-
-    Examples
-    --------
-    >>> import torch
-    >>> a = Masks({"fc": torch.tensor([True, True, False, False])})
-    >>> b = Masks({"fc": torch.tensor([True, False, False, False])})
-    >>> found = overlap_metrics(a, b)
-    >>> found["both_pruned"], found["expected"], found["jaccard"]
-    (0.5, 0.375, 0.5)
-    """
-    (both, only_a), (only_b, neither) = (overlap_table(a, b) / 100).to_numpy().tolist()
-    kept_a, kept_b = a.counts(), b.counts().set_index("layer").loc[list(a)].reset_index()
-    shared = float((kept_a.kept * kept_b.kept / kept_a.weights).sum())  # if independent
-    return {
-        "both_pruned": both,
-        "only_a": only_a,
-        "only_b": only_b,
-        "neither_pruned": neither,
-        "expected": a.amount * b.amount,
-        "expected_by_layer": 1 - (a.n_kept + b.n_kept - shared) / a.n,
-        "jaccard": jaccard(a, b),
-        "jaccard_by_layer": shared / (a.n_kept + b.n_kept - shared),
-    }
-
-
-def without_floor(scores: Scores, amount: float) -> tuple[int, float]:
-    """How many layers one threshold leaves without a weight, and the highest score it prunes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LayerCollapseWarning)
-        masks = masks_from_scores(scores, amount)
-    pruned = [float(scores[name][~keep].max()) for name, keep in masks.items() if not keep.all()]
-    return len(masks.empty_layers()), max(pruned)
-
-
-def rank_correlations(a: Scores, b: Scores) -> dict[str, float]:
-    """Spearman's correlation of two scores in each layer, as `spearman_LAYER`."""
-    return {
-        f"spearman_{name.removesuffix('.weight')}": float(
-            spearmanr(a[name].flatten().cpu(), b[name].flatten().cpu()).statistic
-        )
-        for name in a
-    }
+        """Rankings and allocations at one amount."""
+        return SKETCHED + (CONTROLS if amount in self.thorough else ())
 
 
 # The full size is what two CPU cores do in an hour or two: 10,000 images of each data set, 20
@@ -479,19 +374,10 @@ _QUICK = {
     "prune_epochs": 3,
     "post_epochs": 1,
 }
-
-
 _FULL = {"subset": (10_000, 10_000), "profile": "full"}
-
-
 _FASHION = {"dataset": "fashion_mnist", **_FULL}
-
-
 _CIFAR10 = {"dataset": "cifar10", **_FULL}
-
-
 _SHORT = {**_FASHION, "prune_epochs": 2}
-
 
 CAUSAL_PRUNING_STUDIES: dict[str, tuple[CausalRecipe, ...]] = {
     "quick": (
@@ -508,7 +394,6 @@ CAUSAL_PRUNING_STUDIES: dict[str, tuple[CausalRecipe, ...]] = {
         IteratedRun(**_CIFAR10, controls=True),
     ),
 }
-
 
 SKETCH = CausalSketch(  # Adam at four times the paper's rate: there are seconds for it, not hours
     dataset="digits",
@@ -546,17 +431,3 @@ def smaller_networks(
         )
         found[name] = remove_filters(network, masks, example=example)
     return found
-
-
-def amounts_of_alpha(scores: CausalScores, alphas: torch.Tensor) -> pd.DataFrame:
-    """What the released rule keeps of each layer at each alpha: `alpha`, `layer`, `density`."""
-    rows = []
-    for name, values in scores.scores().items():
-        ordered = values.flatten().double().sort().values  # (n,)
-        cut = torch.searchsorted(ordered, alphas.double() * scores.total_step, right=True)
-        density = 1 - cut / len(ordered)
-        rows += [
-            {"alpha": float(alpha), "layer": name.removesuffix(".weight"), "density": float(kept)}
-            for alpha, kept in zip(alphas, density, strict=True)
-        ]
-    return pd.DataFrame(rows)
