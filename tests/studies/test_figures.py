@@ -224,11 +224,6 @@ EXAMPLES = {
     ),
     "ch09_flat_minima.plot_estimates": call({"power": 0.5**T, "Lanczos": 0.1**T}),
     "ch09_flat_minima.plot_densities": call(AXIS, {"exact": AXIS**2 + 1, "ours": AXIS**2 + 2}),
-    "ch08_causal_pruning.plot_latency": call(
-        pd.DataFrame({"model": ["dense", "half"], "ratio": [1, 0.5]}).assign(
-            ratio_q25=0.4, ratio_q75=1.1
-        )
-    ),
     "ch09_flat_minima.plot_top_eigenvalues": call(
         table(space=["kept", "all"], method=METHODS, rank=[1, 2, 3])
     ),
