@@ -10,6 +10,7 @@ from causalprune_studies.ch09_flat_minima.study import NETWORKS
 from causalprune_studies.ch09_flat_minima.tables import (
     MEASURES,
     at_equal_loss,
+    mean_ranks,
     measure,
     rank_agreement,
     ratios,
@@ -103,6 +104,7 @@ def test_rank_agreement_by_value():
     accuracy = {name: 0.9 - 0.1 * i for i, name in enumerate(NETWORKS)}
     found = rank_agreement(made_up(sharp, accuracy=accuracy))
     by = found.groupby("method").value.mean()
+    assert mean_ranks(made_up(sharp)).T.to_numpy().tolist() == [[1, 2, 3, 4, 5]] * len(MEASURES)
     assert by[list(MEASURES)].tolist() == pytest.approx([1] * 4)  # the flattest is the best
     assert by["low training loss"] == pytest.approx(0.4, abs=0.2)
     fewer = rank_agreement(made_up(sharp, accuracy=accuracy), without=("dense",))

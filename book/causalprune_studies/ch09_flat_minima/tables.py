@@ -184,6 +184,12 @@ def side_by_side(rows: pd.DataFrame, *names: str) -> pd.DataFrame:
     return table.dropna().reset_index()
 
 
+def mean_ranks(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean rank of each network among those of its data set and seed; the flattest has rank 1."""
+    flatness = side_by_side(rows, *MEASURES).set_index([*PAIR, "method"])[list(MEASURES)]
+    return flatness.groupby(PAIR).rank().groupby("method").mean().loc[list(NETWORKS)]
+
+
 def surfaces(rows: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The landscape of each network, (alphas (A,), betas (B,), log(1 + loss) (A, B)).
 
