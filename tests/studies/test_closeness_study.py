@@ -1,36 +1,33 @@
-"""The study of chapter 12: its networks, its distances, its yardsticks and its criteria."""
+"""The study of chapter 12: its networks, its distances, its yardsticks and its masks."""
 
 import math
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 import torch
 
+from causalprune_lib.pruning.contest import UNIFORM
 from causalprune_studies.ch10_spectra.networks import judged_networks
-from causalprune_studies.ch12_closeness import (
-    study as closeness,
-)
-from causalprune_studies.ch12_closeness import (
-    study as closeness_points,
-)
-from causalprune_studies.ch12_closeness import (
-    verdicts as closeness_verdicts,
-)
+from causalprune_studies.ch12_closeness import distances as closeness
 from causalprune_studies.ch12_closeness.study import (
     RANKINGS,
+    RULE,
     SHRINKING,
     ClosenessByWidth,
     UniformNetworks,
 )
-from causalprune_studies.paper_networks.deep import DeepNetworks
-from causalprune_studies.paper_networks.mnist import mnist_data, mnist_settings, record_dense
+from causalprune_studies.paper_networks.mnist import (
+    mnist_data,
+    mnist_settings,
+    record_dense,
+    train_on_images,
+)
 
 SMALL = replace(mnist_settings("digits"), sizes=(64, 6, 5, 10), epochs=5)
 
 
 @pytest.fixture(scope="module")
-def judged():
+def networks():
     return judged_networks(SMALL, seed=0, amounts=(0.5,))
 
 
@@ -60,8 +57,8 @@ def test_pruning_everything_leaves_the_size_of_the_dense_network():
     dense = spec.build(80, seed=3)
     with torch.no_grad():
         at_zero = dense(torch.zeros(1, 64)).norm().item()
-        probes = torch.nn.functional.normalize(torch.randn(500, 64), dim=1)
-        most = dense(probes).norm(dim=1).max().item()
+        directions = torch.nn.functional.normalize(torch.randn(500, 64), dim=1)
+        most = dense(directions).norm(dim=1).max().item()
     for ranking in ("random", "magnitude"):
         assert found[ranking, 1.0]["ball"] >= max(at_zero, most) - 1e-6
     assert found["random", 1.0] == found["magnitude", 1.0]
@@ -70,17 +67,18 @@ def test_pruning_everything_leaves_the_size_of_the_dense_network():
     assert {amount for _, amount in found} == {0.5, 1.0, SHRINKING}
 
 
-def test_distances_of_a_network_from_itself_are_zero(judged):
-    found = closeness_points.distances(judged.dense, judged.dense, judged.data, top=16, steps=3)
+def test_distances_of_a_network_from_itself_are_zero(networks):
+    found = closeness.distances(networks.dense, networks.dense, networks.data, top=16)
+    assert found.pop("accuracy") == closeness.accuracy(networks.dense, networks.data)
     assert set(found.values()) == {0.0}
 
 
-def test_distances_are_what_they_say(judged):
-    other = judged.cut["random", 0.5]
-    found = closeness_points.distances(judged.dense, other, judged.data, top=16)
-    x = judged.data.x_test[: closeness_points.IMAGES]
+def test_distances_are_what_they_say(networks):
+    other = networks.cut["random", 0.5]
+    found = closeness.distances(networks.dense, other, networks.data, top=16)
+    x = networks.data.x_test[: closeness.IMAGES]
     with torch.no_grad():
-        a, b = judged.dense(x), other(x)
+        a, b = networks.dense(x), other(x)
     gap = (a - b).norm(dim=1)
     assert found["images"] == pytest.approx(gap.max().item())
     assert found["mean"] == pytest.approx(gap.mean().item())
@@ -92,45 +90,57 @@ def test_distances_are_what_they_say(judged):
     assert found["ball"] <= found["bound"]
 
 
-def test_training_again_gives_the_dense_network_and_a_hair_is_one_weight(judged):
-    one = closeness_points._one(judged.initial)
-    again = closeness_points.retrain(one, SMALL, judged.data, seed=0).model(0)
+def test_training_again_gives_the_dense_network_and_a_hair_is_one_weight(networks):
+    one = closeness.batch_of_one(networks.initial)
+    again = train_on_images(one, SMALL, networks.data, seed=0).networks.model(0)
     assert all(
         torch.equal(a, b)
-        for a, b in zip(again.parameters(), judged.dense.parameters(), strict=True)
+        for a, b in zip(again.parameters(), networks.dense.parameters(), strict=True)
     )
-    moved = closeness_points.moved_a_hair(one)
+    moved = closeness.moved_a_hair(one)
     change = moved.flat() - one.flat()
     assert change.count_nonzero() == 1
-    assert change.max().item() == pytest.approx(closeness_points.HAIR, rel=0.1)
+    assert change.max().item() == pytest.approx(closeness.HAIR, rel=0.1)
     assert all(map(torch.equal, moved.biases, one.biases))
 
 
-def test_every_judged_network_has_its_point(judged):
-    found = list(closeness_points.closeness_points(judged, seed=0, settings=SMALL))
+def test_every_network_has_its_point(networks):
+    found = list(closeness.image_distances(networks, seed=0, settings=SMALL))
     places = [
         (p.coordinates["network"], p.coordinates["amount"], p.coordinates["state"]) for p in found
     ]
-    expected = {(name, str(amount), s) for name, amount in judged.cut for s in ("cut", "retrained")}
+    expected = {
+        (name, str(amount), s) for name, amount in networks.cut for s in ("cut", "retrained")
+    }
     expected |= {(name, "none", "dense") for name in ("other", "twin", "initial")}
     assert len(places) == len(set(places))
     assert set(places) == expected
     assert all(p.coordinates["judge"] == "closeness" for p in found)
 
 
-def test_masks_compared_at_one_amount_have_the_same_counts_in_every_layer():
+@pytest.fixture(scope="module")
+def narrow():
+    """A recording of a narrow network, and the contest of its masks."""
     spec = ClosenessByWidth(widths=(8,), amounts=(0.5,))
     settings = spec.settings(8)
     data = mnist_data(settings)
     recording = record_dense(settings, data, seed=0)
-    masks = spec.masks(recording, data, seed=0)
-    for amount in (closeness.RULE, 0.5, SHRINKING):
-        kept = [masks[name, amount].counts().kept.tolist() for name in RANKINGS]
+    return recording, data, spec.contest(recording, data, seed=0, play=None).entries
+
+
+def test_masks_compared_at_one_amount_have_the_same_counts_in_every_layer(narrow):
+    recording, _, entries = narrow
+    for at in (RULE, UNIFORM, SHRINKING):
+        here = [entry for entry in entries if entry.allocation == at]
+        assert [entry.ranking for entry in here] == list(RANKINGS)
+        kept = [entry.masks.counts().kept.tolist() for entry in here]
         assert all(counts == kept[0] for counts in kept)
+    masks = {(entry.ranking, entry.allocation): entry.masks for entry in entries}
     decision = recording.decide("FT", rule="as_released")
-    assert torch.equal(masks["LEGCNet", closeness.RULE].flat(), decision.keep)
+    assert torch.equal(masks["LEGCNet", RULE].flat(), decision.keep)
+    assert masks["LEGCNet", UNIFORM].amount == 0.5
     assert masks["LEGCNet", SHRINKING].amount == pytest.approx(8**-0.5, abs=0.01)
-    assert masks["LEGCNet", 0.5] != masks["shuffled", 0.5]
+    assert masks["LEGCNet", UNIFORM] != masks["shuffled", UNIFORM]
 
 
 def test_one_width_gives_every_ranking_and_yardstick(points):
@@ -139,7 +149,7 @@ def test_one_width_gives_every_ranking_and_yardstick(points):
     expected |= {
         (name, amount, state)
         for name in RANKINGS
-        for amount in (closeness.RULE, 0.5, SHRINKING)
+        for amount in (RULE, 0.5, SHRINKING)
         for state in ("cut", "retrained")
     }
     assert set(points) == expected
@@ -147,84 +157,11 @@ def test_one_width_gives_every_ranking_and_yardstick(points):
     assert points["twin", "none", "dense"]["mean"] < points["stranger", "none", "dense"]["mean"]
 
 
-def test_causal_scores_leave_the_dense_network_as_it_is():
-    spec = ClosenessByWidth(widths=(8,))
-    settings = spec.settings(8)
-    model = DeepNetworks.initial(settings.sizes, seed=0).model(0)
+def test_causal_scores_leave_the_dense_network_as_it_is(narrow):
+    recording, data, _ = narrow
+    model = recording.run.networks.model(0)
     before = [p.detach().clone() for p in model.parameters()]
-    scores = spec.causal_scores(model, settings, mnist_data(settings), seed=0)
+    scores = ClosenessByWidth().causal_scores(model, recording.settings, data, seed=0)
     assert all(map(torch.equal, before, model.parameters()))
     assert (scores["fc1.weight"][:, 0] == 0).all()  # a pixel that is always dark moves nothing
     assert (scores["fc2.weight"] > 0).all()
-
-
-COMMON = {"profile": "full", "commit": "abc", "dirty": False, "causalprune_lib": "0",
-          "torch": "2", "numpy": "2", "python": "3", "device": "cpu", "cpu": "x",
-          "seconds": 1.0, "started": "2026"}  # fmt: skip
-
-
-def width_rows(fixed, trained, cut, retrained):
-    """Rows in which distances are powers of the width, and LEGCNet a multiple of random."""
-    rows = []
-    for seed in range(3):
-        off = 1 + 0.02 * seed
-        for width in (25, 100, 400):
-            at = {**COMMON, "seed": seed, "hidden_layers": 1, "width": width}
-            kink = 9.0 if width == 25 else 1.0  # narrower than the input: must not count
-            for amount, slope in (("0.5", fixed), (SHRINKING, -0.25), ("1", 7.0)):
-                value = kink * width ** (slope + 0.01 * seed)
-                place = {"spec": "UniformNetworks", "state": "untrained", "network": "random"}
-                rows.append({**at, **place, "amount": amount, "metric": "ball", "value": value})
-            for state, factor in (("cut", cut), ("retrained", retrained)):
-                for name, times in (("LEGCNet", factor * off), ("random", 1), ("shuffled", 0.9)):
-                    place = {"spec": "ClosenessByWidth", "state": state, "network": name}
-                    ball = kink * width ** (trained + 0.01 * seed)
-                    for metric, value in (("outputs", 0.3 * times), ("ball", ball)):
-                        row = {**place, "amount": "rule", "metric": metric, "value": value}
-                        rows.append({**at, **row})
-    return pd.DataFrame(rows)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ((-0.3, -0.2, 0.5, 0.5), ("reproduced", "reproduced")),
-        ((0.0, -0.2, 0.5, 1.5), ("partly", "partly")),
-        ((0.0, 0.1, 1.5, 1.5), ("not reproduced", "not reproduced")),
-    ],
-)
-def test_the_criteria_on_widths_grade_by_value(values, expected):
-    found = closeness_verdicts.verdicts(width_rows(*values))
-    assert tuple(v.verdict for v in found.values()) == expected
-    assert found["wider is closer"].effect == pytest.approx(values[1] + 0.01)
-    assert found["closer than random"].effect == pytest.approx(values[2] * 1.02, rel=1e-3)
-    assert "-0.24 when" in found["wider is closer"].control
-
-
-@pytest.mark.parametrize(
-    ("ratio", "expected"), [(0.3, "reproduced"), (0.8, "partly"), (1.0, "not reproduced")]
-)
-def test_the_criterion_on_mnist_grades_by_value(ratio, expected):
-    rows = []
-    for seed in range(3):
-        for name, amount, state, value in (
-            ("other", "none", "dense", 0.2),
-            ("twin", "none", "dense", 0.1),
-            ("LEGCNet-FT", "published", "retrained", 0.2 * (ratio + 0.01 * seed)),
-            ("random", "published", "retrained", 0.15),
-        ):
-            place = {"network": name, "amount": amount, "state": state, "judge": "closeness"}
-            rows.append({**COMMON, **place, "seed": seed, "metric": "outputs", "value": value})
-    verdict = closeness_verdicts.verdict_on_mnist(pd.DataFrame(rows))["retrained and still close"]
-    assert verdict.verdict == expected
-    assert verdict.effect == pytest.approx(ratio + 0.01)
-    assert "0.50; random masks: 0.75" in verdict.control
-    with pytest.raises(ValueError, match="full"):
-        closeness_verdicts.verdict_on_mnist(pd.DataFrame(rows).assign(profile="quick"))
-
-
-def test_every_verdict_has_a_criterion_and_quick_rows_decide_nothing():
-    names = {*closeness_verdicts.verdicts(width_rows(0, 0, 1, 1)), "retrained and still close"}
-    assert names == closeness_verdicts.CRITERIA.keys()
-    with pytest.raises(ValueError, match="full"):
-        closeness_verdicts.verdicts(width_rows(0, 0, 1, 1).assign(profile="quick"))

@@ -263,6 +263,9 @@ EXAMPLES = {
     "ch11_explanations.plot_sampling_error": call(
         table(samples=[10, 100]), deep=0.05, everything=510
     ),
+    "ch12_closeness.plot_farthest": call(
+        {"Found": np.eye(8)}, {"Found": {"dense": [0.9, 0.1], "pruned": [0.2, 0.8]}}, top=1.0
+    ),
     "ch12_closeness.plot_steepness": call(
         AXIS, AXIS**2 / 5, pd.DataFrame({"middle": [0.0], "slope": [0.2]})
     ),

@@ -9,4 +9,4 @@ VERDICTS = {
     "how-close-is-close": "verdicts:verdicts",
     "judged-networks": "verdicts:verdict_on_mnist",
 }  # rows -> what judges them
-MNIST_JUDGE = "study:closeness_points"  # what it asks of the networks of chapter 10
+MNIST_JUDGE = "distances:image_distances"  # what it asks of the networks of chapter 10

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from numpy.typing import ArrayLike
 
 from causalprune_lib.evidence.statistics import require_columns
 from causalprune_lib.evidence.style import (
@@ -21,8 +22,52 @@ from causalprune_lib.evidence.style import (
     line_styles,
     use_style,
 )
+from causalprune_studies.figures import plot_dots, plot_lines
 
 ORDER = ("LEGCNet", "shuffled", "random", "magnitude", "causal", "stranger", "order")
+
+
+def plot_farthest(
+    images: Mapping[str, ArrayLike], outputs: Mapping[str, Mapping[str, ArrayLike]], *, top: float
+) -> np.ndarray:
+    """Images at which two networks differ, and what both say there.
+
+    Parameters
+    ----------
+    images : mapping of str to array (side, side)
+        Title, and pixels.
+    outputs : mapping of str to mapping of str to array (K,)
+        By the same titles: each network's probabilities, by its name.
+    top : float
+        Value of the brightest pixel, which is drawn black.
+
+    Returns
+    -------
+    array of Axes, (titles, 2)
+    """
+    with use_style():
+        _, axes = plt.subplots(
+            len(images),
+            2,
+            figsize=(6.4, 2.3 * len(images)),
+            width_ratios=[1, 2.4],
+            layout="constrained",
+            squeeze=False,
+        )
+        for (picture, bars), (title, image) in zip(axes, images.items(), strict=True):
+            picture.imshow(image, cmap="gray_r", vmin=0, vmax=top)
+            picture.axis("off")
+            picture.set_title(title, loc="left")
+            looks = zip((-0.2, 0.2), outputs[title].items(), (BLUE, VERMILLION), strict=True)
+            for shift, (name, heights), color in looks:
+                at = np.arange(len(heights)) + shift
+                bars.bar(at, heights, 0.4, label=name, color=color)
+            bars.set_xticks(range(len(heights)))
+            bars.set_ylim(0, 1.05)
+            bars.set_ylabel("Probability\n(fraction)")
+        axes[-1, 1].set_xlabel("Class (digit)")
+        legend_above(axes[0, 1])
+    return axes
 
 
 def plot_steepness(
@@ -40,9 +85,9 @@ def plot_steepness(
         Where to draw.
     """
     require_columns("chords", chords, ["middle", "slope"])
+    dots = {"color": GREY, "markersize": 3, "alpha": 0.5, "label": "two points, measured"}
     with canvas(ax) as ax:
-        ax.plot(chords.middle, chords.slope, "o", color=GREY, markersize=3, alpha=0.5,
-                label="two points, measured")  # fmt: skip
+        ax.plot(chords.middle, chords.slope, "o", **dots)
         ax.plot(x, slope, color=BLUE, label="derivative")
         ax.axhline(0.25, color=VERMILLION, linestyle="--", label="1/4")
         ax.set_xlabel("Input, or the middle of two inputs")
@@ -75,26 +120,23 @@ def plot_by_width(
     inputs : int, optional
         Number of inputs: a vertical line there.
     """
-    for table in summaries.values():
-        require_columns("summaries", table, ["width", hue, "mean", "low", "high"])
     names = list(dict.fromkeys(n for table in summaries.values() for n in table[hue]))
-    styles = line_styles(ORDER if set(names) <= set(ORDER) else names)  # alike in every figure
+    looks = line_styles(ORDER if set(names) <= set(ORDER) else names)  # alike in every figure
     widths = sorted({int(w) for table in summaries.values() for w in table.width})
     with use_style():
         figure, axes = plt.subplots(
-            len(summaries), 1, figsize=(6.4, 3.4 * len(summaries) + 0.5), sharex=True,
+            len(summaries),
+            1,
+            figsize=(6.4, 3.4 * len(summaries) + 0.5),
+            sharex=True,
             layout="constrained",
-        )  # fmt: skip
+        )
         axes = np.atleast_1d(axes)
         for ax, (title, table) in zip(axes, summaries.items(), strict=True):
-            for name, rows in table.groupby(hue, sort=False):
-                rows = rows.sort_values("width")
-                ax.plot(rows.width, rows["mean"], label=name, **styles[name])
-                low = rows.low.clip(lower=rows["mean"] / 20)
-                ax.fill_between(
-                    rows.width.astype(float), low, rows.high, color=styles[name]["color"],
-                    alpha=0.15, linewidth=0,
-                )  # fmt: skip
+            # an interval that reaches below zero has no place on the axis: it ends far below
+            table = table.astype({"width": float})
+            table = table.assign(low=table.low.clip(lower=table["mean"] / 20))
+            plot_lines(table, x="width", hue=hue, xlabel="", ylabel=ylabel, looks=looks, ax=ax)
             if guide is not None:
                 at, value, slope = guide
                 ends = np.array(widths, float)
@@ -106,9 +148,8 @@ def plot_by_width(
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
             ax.yaxis.set_minor_locator(NullLocator())
-            ax.set_ylabel(ylabel)
-            if len(summaries) > 1:
-                ax.set_title(title, loc="left")
+            ax.get_legend().remove()
+            ax.set_title(title, loc="left")
         axes[-1].set_xticks(widths, [str(w) for w in widths])
         axes[-1].xaxis.set_minor_locator(NullLocator())
         axes[-1].set_xlabel("Width: hidden neurons per layer")
@@ -120,7 +161,7 @@ def plot_by_width(
 def plot_yardsticks(
     table: pd.DataFrame, *, yardsticks: Sequence[str], xlabel: str, ax: Axes | None = None
 ) -> Axes:
-    """Distances as points on a line each, with intervals; yardsticks hollow and on top.
+    """Distances as points on a line each, with intervals; those of the yardsticks are hollow.
 
     Parameters
     ----------
@@ -133,27 +174,15 @@ def plot_yardsticks(
     ax : Axes, optional
         Where to draw.
     """
-    require_columns("table", table, ["network", "mean", "low", "high"])
-    with canvas(ax) as ax:
-        places = -np.arange(len(table))
-        for place, row in zip(places, table.itertuples(index=False), strict=True):
-            hollow = row.network in yardsticks
-            ax.errorbar(
-                row.mean, place, xerr=[[row.mean - row.low], [row.high - row.mean]], capsize=4,
-                color=BLACK if hollow else BLUE, marker="s" if hollow else "o",
-                markerfacecolor="white" if hollow else BLUE,
-            )  # fmt: skip
-        ax.set_yticks(places, table.network)
-        ax.set_xlim(left=-0.02 * table.high.max())
-        ax.set_xlabel(xlabel)
-        ax.grid(axis="y", visible=False)
+    ax = plot_dots(table, y="network", xlabel=xlabel, hollow=yardsticks, ax=ax)
+    ax.set_xlim(left=-0.02 * table.high.max())
     return ax
 
 
 def plot_bound(
     table: pd.DataFrame, *, hue: str, xlabel: str, ylabel: str, ax: Axes | None = None
 ) -> Axes:
-    """Upper bounds (lines) and the largest values found (points) against an amount.
+    """Upper bounds (lines) and the largest values found (hollow points) against an amount.
 
     Parameters
     ----------
@@ -167,15 +196,13 @@ def plot_bound(
         Where to draw.
     """
     require_columns("table", table, ["amount", hue, "bound", "found"])
-    styles = line_styles(dict.fromkeys(table[hue]))
+    looks = line_styles(table[hue].unique())
     with canvas(ax) as ax:
         for name, rows in table.groupby(hue, sort=False):
-            rows, style = rows.sort_values("amount"), styles[name]
-            ax.plot(rows.amount, rows.bound, label=f"{name}: bound", **style)
-            ax.plot(
-                rows.amount, rows.found, label=f"{name}: found", color=style["color"],
-                marker=style["marker"], markerfacecolor="white", linestyle="none",
-            )  # fmt: skip
+            rows, look = rows.sort_values("amount"), looks[name]
+            hollow = look | {"linestyle": "none", "markerfacecolor": "white"}
+            ax.plot(rows.amount, rows.bound, label=f"{name}: bound", **look)
+            ax.plot(rows.amount, rows.found, label=f"{name}: found", **hollow)
         ax.set_yscale("log")
         ax.set_xlabel(xlabel)
         ax.set_ylabel(ylabel)

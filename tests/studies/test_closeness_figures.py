@@ -1,4 +1,4 @@
-"""Figures of the chapter "How close is close?": what they draw is what they were given."""
+"""What the figures of chapter 12 show; their looks are tested in test_figures.py."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from causalprune_studies.ch12_closeness.figures import (
     plot_bound,
     plot_by_width,
+    plot_farthest,
     plot_steepness,
     plot_yardsticks,
 )
@@ -41,17 +42,22 @@ def test_width_panels_share_the_axis_and_sort_the_widths():
     assert inputs.get_xdata() == [64, 64]
     assert axes[1].get_yscale() == "log"
     assert [t.get_text() for t in axes[1].get_xticklabels()] == ["25", "100", "400"]
+    assert axes[0].collections[0].get_paths()[0].vertices[:, 1].min() > 0  # no band below zero
 
 
 def test_yardsticks_are_hollow_and_in_the_given_order():
     table = pd.DataFrame({"network": ["twin", "pruned"], "mean": [0.1, 0.3]})
     table["low"], table["high"] = table["mean"] - 0.05, table["mean"] + 0.05
     ax = plot_yardsticks(table, yardsticks=["twin"], xlabel="distance")
-    points = [line for line in ax.lines if line.get_marker() in "so"]
-    assert [p.get_xdata().item() for p in points] == [0.1, 0.3]
-    assert [p.get_ydata().item() for p in points] == [0, -1]
-    assert points[0].get_markerfacecolor() == "white" != points[1].get_markerfacecolor()
+    faces = {
+        line.get_xdata().item(): line.get_markerfacecolor()
+        for line in ax.lines
+        if line.get_marker() == "o"
+    }
+    assert faces[0.1] == "white" != faces[0.3]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["twin", "pruned"]
+    with pytest.raises(ValueError, match="high"):
+        plot_yardsticks(table.drop(columns="high"), yardsticks=[], xlabel="x")
 
 
 def test_bounds_are_lines_and_what_was_found_are_marks():
@@ -71,7 +77,9 @@ def test_steepness_shows_the_quarter():
     assert lines["two points, measured"].get_ydata().tolist() == [0.2]
 
 
-def test_a_missing_column_is_named():
-    with pytest.raises(ValueError, match="high"):
-        plot_yardsticks(pd.DataFrame({"network": [], "mean": [], "low": []}),
-                        yardsticks=[], xlabel="x")  # fmt: skip
+def test_the_farthest_image_stands_beside_what_both_networks_say():
+    said = {"dense": [0.9, 0.1], "pruned": [0.2, 0.8]}
+    axes = plot_farthest({"Found": np.eye(8)}, {"Found": said}, top=1.0)
+    assert axes.shape == (1, 2)
+    assert [bar.get_height() for bar in axes[0, 1].patches] == [0.9, 0.1, 0.2, 0.8]
+    assert axes[0, 0].get_title(loc="left") == "Found"
