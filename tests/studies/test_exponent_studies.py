@@ -32,7 +32,7 @@ WEIGHTS = WeightExponents("iris_csv", lengths=(50,), n_weights=3, n_windows=5)
 
 @pytest.fixture(scope="module")
 def known():
-    rows = run_grid([KNOWN], seeds=[0, 1, 2], out=None, progress=False)
+    rows = run_grid([KNOWN], seeds=[0, 1], out=None, progress=False)
     assert not rows.error.notna().any()
     return rows
 
@@ -44,7 +44,7 @@ def mean(rows, series, reading, metric="exponent", surrogate=ITSELF):
         & (rows.metric == metric)
         & (rows.surrogate == surrogate)
     ]
-    assert len(chosen) == 3
+    assert len(chosen) == 2
     return chosen.value.mean()
 
 
@@ -52,7 +52,7 @@ def test_every_place_is_there_once(known):
     keys = ["series", "samples", "reading", "surrogate", "seed", "metric"]
     assert (known.groupby(keys).size() == 1).all()
     per_reading = 3 + 5 * len(SURROGATES)
-    assert len(known) == len(SYSTEMS) * 2 * per_reading * 3
+    assert len(known) == len(SYSTEMS) * 2 * per_reading * 2
 
 
 def test_the_slope_finds_the_exponents_of_the_maps(known):
@@ -73,7 +73,7 @@ def test_the_released_reading_is_positive_where_nothing_is_chaotic(known):
 )
 def test_a_true_null_is_seldom_rejected_and_a_false_one_often(known, series, surrogate):
     at = {"metric": "rejected", "surrogate": surrogate}
-    assert mean(known, series, "as released", **at) <= 0.3  # 15 windows at 5%: P(> 4) < 0.001
+    assert mean(known, series, "as released", **at) <= 0.3  # 10 windows at 5%: P(> 3) = 0.001
     assert mean(known, "logistic map", "as released", **at) == 1
     assert mean(known, "logistic map", "as released", "lowest", surrogate) == 1
 

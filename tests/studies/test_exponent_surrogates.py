@@ -26,7 +26,7 @@ def lag_one(x: torch.Tensor) -> float:
     return float(((x[:, 1:] * x[:, :-1]).sum(-1) / (x * x).sum(-1)).mean())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(n=st.integers(1, 40), seed=st.integers(0, 10**6))
 def test_phase_randomised_keeps_the_spectrum(n, seed):
     x = torch.randn(3, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -36,7 +36,7 @@ def test_phase_randomised_keeps_the_spectrum(n, seed):
     torch.testing.assert_close(y.mean(-1), x.mean(-1), rtol=0, atol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(n=st.integers(1, 40), levels=st.integers(1, 50), seed=st.integers(0, 10**6))
 def test_shuffled_and_aaft_keep_exactly_the_values(n, levels, seed):
     random = torch.Generator().manual_seed(seed)
@@ -46,7 +46,7 @@ def test_shuffled_and_aaft_keep_exactly_the_values(n, levels, seed):
         assert torch.equal(y.sort(-1).values, x.sort(-1).values)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(n=st.integers(2, 40), seed=st.integers(0, 10**6))
 def test_increment_shuffled_keeps_increments_and_ends(n, seed):
     x = torch.randint(-9, 9, (3, n), generator=torch.Generator().manual_seed(seed)).double()
