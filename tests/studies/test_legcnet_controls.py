@@ -13,6 +13,7 @@ from causalprune_lib.pruning.contest import RANDOM, Contest, Entry, each_once
 from causalprune_lib.pruning.masks import Masks
 from causalprune_studies.ch05_legcnet.controls import (
     beats,
+    controls_shown,
     enter_random,
     half_shifted,
     means,
@@ -119,6 +120,9 @@ def test_controls_of_a_trial_start_from_its_network_and_prune_as_many_weights(tr
             values = [row[name] for row in expected]
             assert rows[name].tolist() == pytest.approx(values, nan_ok=True)
     assert set(wins_by_trial(found).value) <= {0, 0.25, 0.5, 0.75, 1}
+    shown, reached = controls_shown(found), sum(row["reached"] for row in dense) / 2
+    assert list(shown.index) == ["dense", "LEGCNet", "random", "magnitude", "inverse"]
+    assert shown.reached["dense"] == f"{reached:.0%}"
 
 
 def test_wins_are_those_over_the_random_masks_of_the_same_trial():

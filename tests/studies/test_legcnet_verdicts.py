@@ -12,6 +12,7 @@ from causalprune_studies.ch05_legcnet.tables import (
     paper_shown,
     paper_table,
     printed,
+    rates_by_mask,
     third_table,
     whose_gain,
     win_rates,
@@ -139,6 +140,9 @@ def test_rates_are_means_over_trials():
     assert rates["mean"]["FT", "accuracy"] == pytest.approx(0.6)
     assert rates.n["FT", "accuracy"] == 5
     assert rates.masks["FT", "accuracy"] == 10
+    drawn = rates_by_mask(made_up())
+    assert set(drawn.masks) == {"as released, FT", "as released, PT"}
+    assert set(drawn.metric) == {"accuracy", "epochs"}
 
 
 def test_the_gain_is_set_against_that_of_another_network():

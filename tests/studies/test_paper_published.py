@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from causalprune_lib.pruning.masks import Masks
+from causalprune_studies.ch05_legcnet.tables import printed
 from causalprune_studies.paper_networks.masks import published_masks, published_trial
 from causalprune_studies.paper_networks.settings import (
     LEGCNET_SETTINGS,
@@ -23,45 +24,7 @@ from causalprune_studies.paper_networks.training import (
 )
 from causalprune_studies.tables import published
 
-TABLES = ("legcnet_table1", "legcnet_table2")
-
-
-def printed(dataset: str) -> dict[str, dict[str, float]]:
-    """Weights, epochs, accuracy and F1 that the paper prints, by column of the table."""
-    cells = {
-        (table, column): value
-        for table in TABLES
-        for column, row, value in published(table)[["column", "row", "value"]].itertuples(
-            index=False
-        )
-        if row == dataset
-    }
-    names = ("weights", "epochs", "accuracy", "f1")
-    columns = {
-        "DN": [("Flops - DN", "Epochs DN", "Accuracy DN", "F1-score DN"), TABLES[0]],
-        "LEGCNet-FT": [
-            (
-                "Flops - LEGCNet-FT",
-                "Epochs LEGCNet-FT",
-                "Accuracy LEGCNet-FT",
-                "F1-score LEGCNet-FT",
-            ),
-            TABLES[0],
-        ],
-        "LEGCNet-PT": [
-            (
-                "Flops (SN) - LEGCNet-PT",
-                "Epochs (SN) LEGCNet-PT",
-                "Accuracy (SN) LEGCNet-PT",
-                "F1-score (SN) LEGCNet-PT",
-            ),
-            TABLES[1],
-        ],
-    }
-    return {
-        method: {name: cells[table, column] for name, column in zip(names, wanted, strict=True)}
-        for method, (wanted, table) in columns.items()
-    }
+NETWORKS = {"DN": "dense", "LEGCNet-FT": "FT", "LEGCNet-PT": "PT"}  # method -> `printed` name
 
 
 @pytest.mark.data
@@ -88,12 +51,12 @@ def test_rows_of_tables_1_and_2_are_reproduced_to_the_printed_digit(dataset, met
     run = run_to_benchmark(dataset, masks, networks=legcnet_networks(dataset).select(trials))
     for i, method in enumerate(methods):
         got = {
-            "weights": masks[i].n_kept,
+            "n_kept": masks[i].n_kept,
             "epochs": float(run.epochs_to_benchmark[i]),
             "accuracy": round(float(run.at_stop("test_accuracy")[i]), 4),
             "f1": round(float(run.at_stop("test_f1")[i]), 4),
         }
-        assert got == printed(dataset)[method], method
+        assert got == printed(NETWORKS[method], dataset), method
 
 
 def pruned(keep: torch.Tensor) -> set[int]:
@@ -173,7 +136,7 @@ def test_published_masks_have_the_counts_that_the_tables_print():
                 continue
             mask = published_masks(dataset, variant=method[-2:])[trial - 1]
             assert mask.n == weights[dataset]
-            assert mask.n_kept == printed(dataset)[method]["weights"]
+            assert mask.n_kept == printed(NETWORKS[method], dataset)["n_kept"]
 
 
 def test_each_published_mask_lists_as_many_weights_as_it_says():

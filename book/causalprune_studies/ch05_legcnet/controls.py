@@ -86,8 +86,8 @@ def controls_shown(outcome: pd.DataFrame) -> pd.DataFrame:
     for metric, form in forms.items():
         found = summarise(trials.assign(value=trials[metric]), "mask").set_index("mask")
         shown[metric] = [form.format(r["mean"], r.low, r.high) for _, r in found.iterrows()]
-    table = pd.DataFrame(shown, index=found.index)
-    return table.loc[["dense", "LEGCNet", "random", "magnitude", "inverse"]]
+    order = ["dense", "LEGCNet", "random", "magnitude", "inverse"]
+    return pd.DataFrame(shown, index=found.index).loc[order]
 
 
 def wins_by_trial(outcome: pd.DataFrame) -> pd.DataFrame:
