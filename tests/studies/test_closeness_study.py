@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from causalprune_lib.pruning.contest import UNIFORM
-from causalprune_studies.ch10_spectra.networks import judged_networks
+from causalprune_studies.ch10_spectra.networks import mnist_networks
 from causalprune_studies.ch12_closeness import distances as closeness
 from causalprune_studies.ch12_closeness.study import (
     RANKINGS,
@@ -28,7 +28,7 @@ SMALL = replace(mnist_settings("digits"), sizes=(64, 6, 5, 10), epochs=5)
 
 @pytest.fixture(scope="module")
 def networks():
-    return judged_networks(SMALL, seed=0, amounts=(0.5,))
+    return mnist_networks(SMALL, seed=0, amounts=(0.5,))
 
 
 @pytest.fixture(scope="module")

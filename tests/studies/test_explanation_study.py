@@ -17,7 +17,7 @@ from causalprune_lib.nets.data import load_dataset
 from causalprune_lib.pruning.contest import Contest
 from causalprune_lib.pruning.masks import Masks
 from causalprune_studies.ch05_legcnet.study import published_amount
-from causalprune_studies.ch10_spectra.networks import PUBLISHED, judged_networks
+from causalprune_studies.ch10_spectra.networks import PUBLISHED, mnist_networks
 from causalprune_studies.ch11_explanations import study
 from causalprune_studies.ch11_explanations.images import image_agreement
 from causalprune_studies.ch11_explanations.study import (
@@ -197,7 +197,7 @@ def test_a_cell_gives_every_network_at_both_stops(monkeypatch):
 
 def test_attributions_of_images():
     settings = dataclasses.replace(mnist_settings("digits"), sizes=(64, 6, 5, 10), epochs=3)
-    networks = judged_networks(settings, seed=0)
+    networks = mnist_networks(settings, seed=0)
     same = dataclasses.replace(networks, other=networks.dense)
     points: list[Point] = list(image_agreement(same, seed=0, examples=3, background=4))
     found = {

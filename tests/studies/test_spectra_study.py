@@ -10,7 +10,7 @@ import torch
 
 from causalprune_lib.diagnostics.spectra import esd, layer_spectra
 from causalprune_studies.ch10_spectra import study
-from causalprune_studies.ch10_spectra.networks import PRUNED, PUBLISHED, judged_networks
+from causalprune_studies.ch10_spectra.networks import PRUNED, PUBLISHED, mnist_networks
 from causalprune_studies.ch10_spectra.study import JudgedMNIST, beside, judge_spectra, layer_metrics
 from causalprune_studies.paper_networks.mnist import mnist_settings
 
@@ -21,7 +21,7 @@ SETTINGS = replace(mnist_settings("digits"), sizes=(64, 12, 11, 10), epochs=4)
 
 @pytest.fixture(scope="module")
 def networks():
-    return judged_networks(SETTINGS, seed=0, amounts=(0.9,))
+    return mnist_networks(SETTINGS, seed=0, amounts=(0.9,))
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_every_judge_speaks_of_every_network_and_no_place_twice(networks, no_met
     few = {name: {at: getattr(networks, name)[at] for at in pruned} for name in STAGES}
     data = replace(networks.data, x_test=networks.data.x_test[:9], y_test=networks.data.y_test[:9])
     few = replace(networks, data=data, **few)
-    monkeypatch.setattr(study, "judged_networks", lambda *_, **__: few)
+    monkeypatch.setattr(study, "mnist_networks", lambda *_, **__: few)
     places = pd.DataFrame([point.coordinates for point in JudgedMNIST("digits").run(0)])
     assert set(places.judge) == {"accuracy", "spectra", "explanations", "closeness"}
     assert not places.duplicated().any()

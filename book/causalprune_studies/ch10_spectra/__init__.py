@@ -3,7 +3,7 @@
 PAGE = "10-is-the-network-well-trained"
 TITLE = "Well trained?"
 STUDIES = {
-    "judged-networks": "study:JUDGED_STUDIES",
+    "judged-networks": "study:MNIST_STUDIES",
 }  # rows -> where the specs are
 VERDICTS = {
     "judged-networks": "verdicts:verdicts",

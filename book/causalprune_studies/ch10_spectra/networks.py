@@ -38,7 +38,7 @@ Place = tuple[str, str | float]  # a network of `PRUNED`, and the amount
 
 
 @dataclass(frozen=True, eq=False)
-class JudgedNetworks:
+class MNISTNetworks:
     """A dense network, and what is left of it under each mask.
 
     All networks are `MLP`s that give class scores, before the softmax.
@@ -76,13 +76,13 @@ class JudgedNetworks:
         return {("dense", PUBLISHED): self.dense, **self.retrained}
 
 
-def judged_networks(
+def mnist_networks(
     settings: ImageSettings,
     *,
     seed: int,
     amounts: tuple[float, ...] = (0.5,),
     device: torch.device | str = "cpu",
-) -> JudgedNetworks:
+) -> MNISTNetworks:
     """Train the dense network of a seed, read its masks, train every mask.
 
     Parameters
@@ -101,7 +101,7 @@ def judged_networks(
     >>> from dataclasses import replace
     >>> from causalprune_studies.paper_networks.mnist import mnist_settings
     >>> settings = replace(mnist_settings("digits"), sizes=(64, 6, 5, 10), epochs=5)
-    >>> networks = judged_networks(settings, seed=0)
+    >>> networks = mnist_networks(settings, seed=0)
     >>> networks.masks["random", 0.5].amount == networks.masks["LEGCNet-FT", 0.5].amount
     True
     >>> len(networks.retrained)
@@ -129,7 +129,7 @@ def judged_networks(
     stranger = train_on_images(other, settings, data, seed=seed + OTHER_SEED)
     retrained, dense = dict(contest.run()), recording.run.networks.model(0)
     masks = {place: entry.masks for place, entry in places.items()}
-    return JudgedNetworks(
+    return MNISTNetworks(
         data=data,
         initial=recording.initial.model(0),
         dense=dense,

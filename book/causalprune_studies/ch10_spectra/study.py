@@ -24,7 +24,7 @@ from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.nets.training import evaluate
 from causalprune_lib.pruning.masks import apply_masks, clone_model
 from causalprune_studies.ch10_spectra.exponent_checks import power_law_pvalue
-from causalprune_studies.ch10_spectra.networks import PUBLISHED, JudgedNetworks, judged_networks
+from causalprune_studies.ch10_spectra.networks import PUBLISHED, MNISTNetworks, mnist_networks
 from causalprune_studies.ch10_spectra.random_matrices import correlation_traps, randomised_esd
 from causalprune_studies.chapters import named_by_chapters
 from causalprune_studies.paper_networks.mnist import (
@@ -69,7 +69,7 @@ class JudgedMNIST:
         """Train the networks of a seed and judge them."""
         check_choice("dataset", self.dataset, MNIST_SETTINGS)
         check_int("seed", seed, minimum=0)
-        networks = judged_networks(
+        networks = mnist_networks(
             mnist_settings(self.dataset), seed=seed, amounts=self.amounts, device=self.on
         )
         yield from judge_accuracy(networks)
@@ -77,7 +77,7 @@ class JudgedMNIST:
             yield from judge(networks, seed=seed)
 
 
-def judge_accuracy(networks: JudgedNetworks) -> Iterator[Point]:
+def judge_accuracy(networks: MNISTNetworks) -> Iterator[Point]:
     """The test accuracy of every network."""
     stages = {"trained": networks.trained(), "cut": networks.cut}
     stages["trained"] |= {(name, "none"): getattr(networks, name) for name in ("initial", "other")}
@@ -89,11 +89,11 @@ def judge_accuracy(networks: JudgedNetworks) -> Iterator[Point]:
 
 
 def judge_spectra(
-    networks: JudgedNetworks, *, seed: int, exponents_only: bool = False
+    networks: MNISTNetworks, *, seed: int, exponents_only: bool = False
 ) -> Iterator[Point]:
     """Points of every layer of every network.
 
-    Coordinates are `network` and `amount` as in `JudgedNetworks` ("published" also for a network
+    Coordinates are `network` and `amount` as in `MNISTNetworks` ("published" also for a network
     without a mask), `layer`, and `state`:
 
     - "trained", for a pruned network: retrained under its mask; all of `layer_metrics`;
@@ -120,7 +120,7 @@ def judge_spectra(
                 yield from _spectrum(model.get_submodule(layer).weight, where)
 
 
-def _networks(networks: JudgedNetworks) -> Iterator[tuple[str, str, str | float, nn.Module]]:
+def _networks(networks: MNISTNetworks) -> Iterator[tuple[str, str, str | float, nn.Module]]:
     yield "untrained", "initial", PUBLISHED, networks.initial
     yield "trained", "other", PUBLISHED, networks.other
     for (network, amount), model in networks.trained().items():
@@ -189,7 +189,7 @@ def quick_look(settings: ImageSettings, *, seeds: Iterable[int], amount: float) 
     """Exponents and accuracies of the networks of some seeds, as rows of `JudgedMNIST`."""
     rows = []
     for seed in seeds:
-        networks = judged_networks(settings, seed=seed, amounts=(amount,))
+        networks = mnist_networks(settings, seed=seed, amounts=(amount,))
         points = [*judge_accuracy(networks)]
         points += judge_spectra(networks, seed=seed, exponents_only=True)
         rows += [
@@ -209,7 +209,7 @@ def weightwatcher_traps(weights: Iterable[torch.Tensor]) -> list[float]:
     return layer_spectra(layers, traps=True).num_traps.tolist()
 
 
-JUDGED_STUDIES: dict[str, tuple[JudgedMNIST, ...]] = {
+MNIST_STUDIES: dict[str, tuple[JudgedMNIST, ...]] = {
     "quick": (JudgedMNIST("digits", amounts=(0.3,)),),
     "full": (JudgedMNIST(profile="full"),),
 }

@@ -14,12 +14,12 @@ from torch import nn
 from causalprune_lib.diagnostics.attribution import rank_agreement, shap_values
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.training import evaluate
-from causalprune_studies.ch10_spectra.networks import PUBLISHED, JudgedNetworks
+from causalprune_studies.ch10_spectra.networks import PUBLISHED, MNISTNetworks
 from causalprune_studies.ch11_explanations.study import draw_examples
 
 
 def image_agreement(
-    networks: JudgedNetworks, *, seed: int, examples: int = 60, background: int = 30
+    networks: MNISTNetworks, *, seed: int, examples: int = 60, background: int = 30
 ) -> Iterator[Point]:
     """Compare the attributions of every network with those of the dense one.
 
@@ -30,7 +30,7 @@ def image_agreement(
     Yields
     ------
     Point
-        `judge` "explanations", `network` and `amount` as in `judged_networks`, and `state`: "kept"
+        `judge` "explanations", `network` and `amount` as in `mnist_networks`, and `state`: "kept"
         for the networks without a mask ("other", the yardstick, and "initial"), "retrained" and
         "cut". Metrics: those of `rank_agreement`, a tenth of the pixels being the top ones;
         `accuracy`; `pixels`, how many vary.

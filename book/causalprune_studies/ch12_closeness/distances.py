@@ -18,7 +18,7 @@ from causalprune_lib.diagnostics.closeness import removal_bound, sup_distance
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_studies.ch10_spectra.networks import JudgedNetworks
+from causalprune_studies.ch10_spectra.networks import MNISTNetworks
 from causalprune_studies.paper_networks.deep import DeepNetworks
 from causalprune_studies.paper_networks.mnist import (
     ImageSettings,
@@ -97,7 +97,7 @@ def moved_a_hair(networks: DeepNetworks) -> DeepNetworks:
 
 
 def image_distances(
-    networks: JudgedNetworks, *, seed: int, settings: ImageSettings | None = None
+    networks: MNISTNetworks, *, seed: int, settings: ImageSettings | None = None
 ) -> Iterator[Point]:
     """Distances to the dense network: one point per network, amount and `state`.
 
