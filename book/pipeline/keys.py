@@ -68,11 +68,14 @@ def versions(layout: Layout) -> dict[str, str]:
     return found
 
 
-def data_source() -> str:
-    """Where the data come from, without the path: the mirror and its top folders, or the network.
+def data_source(profile: str) -> str:
+    """Where the data come from, without a path: the library, the mirror's folders, or the network.
 
-    The contents are pinned by their hashes, so it matters only whether the data can be had.
+    The contents are pinned by their hashes, so it matters only whether the data can be had; and
+    `quick` needs none but those that come with the library.
     """
+    if profile == "quick":
+        return "bundled"
     mirror = os.environ.get("CAUSALPRUNE_DATA", "")
     if mirror and Path(mirror).is_dir():
         return "mirror: " + ", ".join(sorted(p.name for p in Path(mirror).iterdir() if p.is_dir()))
@@ -109,7 +112,7 @@ def shared_part(layout: Layout, profile: str) -> dict:
         "library": digest_of_files([*library.rglob("*.py"), *tables], library),
         "studies": digest_of_files([*shared, *studies.glob("rows/published/*.csv")], studies),
         "versions": versions(layout),
-        "data": data_source(),
+        "data": data_source(profile),
         "device": device(profile),
     }
 

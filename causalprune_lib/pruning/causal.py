@@ -294,7 +294,7 @@ class CausalPruning(BaseEstimator):
                 f"Give alpha or amount, one of them; got alpha={self.alpha}, amount={self.amount}."
             )
         if self.alpha is not None:
-            check_positive("alpha", self.alpha)
+            _check_line(self.alpha, self.scope)
         check_int("n_iter", self.n_iter)
         check_choice("scope", self.scope, ["global", "layer"])
         check_choice("change", self.change, CHANGES)
@@ -402,6 +402,8 @@ def causal_unstructured(
     """
     if alpha is not None and (amount is not None or like is not None):
         raise ValueError(f"alpha decides how much is pruned; got amount={amount}, like={like}.")
+    if alpha is not None:
+        _check_line(alpha, scope)
     if alpha is None and amount is None and scope != "like":
         raise ValueError("amount or alpha must be given; got neither.")
     scores = importance_scores
@@ -416,10 +418,16 @@ def causal_unstructured(
             raise TypeError(
                 f"alpha needs CausalScores, whose sums it is compared with; got {type(scores)}."
             )
-        amount = n_below(scores, check_positive("alpha", alpha), floor=floor)
+        amount = n_below(scores, alpha, floor=floor)
     if isinstance(scores, CausalScores):
         scores = scores.scores()
     return prune_by_scores(model, scores, amount, scope=scope, like=like, floor=floor)
+
+
+def _check_line(alpha: float, scope: str) -> None:
+    check_positive("alpha", alpha)
+    if scope != "global":
+        raise ValueError(f"alpha is one line for all layers, scope='global'; got scope={scope!r}.")
 
 
 def n_below(scores: CausalScores, alpha: float, *, floor: float | int = 0) -> int:

@@ -173,9 +173,10 @@ def test_a_key_knows_whether_there_is_a_mirror_but_not_where(tmp_path, monkeypat
         if place:
             (tmp_path / place / "hub").mkdir(parents=True)
         monkeypatch.setenv("CAUSALPRUNE_DATA", place and str(tmp_path / place))
-        shared = keys.shared_part(layout, "quick")
+        shared = keys.shared_part(layout, "full")
         assert str(tmp_path) not in repr(shared)
-        found[place] = keys.key_of(layout, chapter, {"profile": "quick"}, shared)
+        found[place] = keys.key_of(layout, chapter, {"profile": "full"}, shared)
+        assert keys.shared_part(layout, "quick")["data"] == "bundled"
     assert found["one"] == found["two"] != found[""]
 
 

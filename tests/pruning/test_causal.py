@@ -321,6 +321,7 @@ def test_an_alpha_that_empties_a_layer_warns_and_a_floor_saves_it():
         ({}, "alpha or amount"),
         ({"alpha": 1e-9, "amount": 0.5}, "alpha or amount"),
         ({"alpha": 0.0}, "alpha must be a finite number > 0"),
+        ({"alpha": 1e-9, "scope": "layer"}, "alpha is one line for all layers"),
         ({"alpha": math.nan}, "alpha must be a finite number > 0"),
         ({"amount": 1.0}, r"\[0, 1\)"),
         ({"amount": [0.5, 0.2]}, "at least the 20 weights that are pruned already"),
@@ -348,6 +349,7 @@ def test_the_entry_says_what_is_missing_or_too_much():
         ({"amount": 0.5}, "data must be given"),
         ({"data": blobs()}, "amount or alpha"),
         ({"data": blobs(), "amount": 0.5, "alpha": 1.0}, "alpha decides"),
+        ({"data": blobs(), "alpha": 1.0, "scope": "layer"}, "alpha is one line for all layers"),
         ({"data": blobs(), "amount": 0.5, "scope": "layers"}, "Did you mean 'layer'"),
     ]:
         with pytest.raises(ValueError, match=words):
