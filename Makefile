@@ -53,7 +53,7 @@ test: export OMP_NUM_THREADS ?= 1
 test: export MKL_NUM_THREADS ?= 1
 test: export OPENBLAS_NUM_THREADS ?= 1
 test: $(INSTALLED) ## Run the tests; ARGS="-k masks" runs some of them
-	@$(PY) -m pytest --numprocesses $(TEST_JOBS) --dist loadfile $(ARGS)
+	@$(PY) -m pytest --numprocesses $(TEST_JOBS) --dist loadgroup $(ARGS)
 
 # The same numbers to rounding, not to the bit, are promised on another processor: this plays one.
 portable: export ATEN_CPU_CAPABILITY := default
@@ -63,7 +63,7 @@ portable: export OPENBLAS_CORETYPE := Nehalem
 portable: export NPY_DISABLE_CPU_FEATURES := X86_V3 X86_V4 AVX512_ICL AVX512_SPR
 portable: export OMP_NUM_THREADS := 2
 portable: $(INSTALLED) ## Run the numerical tests as on a processor with few instructions, on two threads
-	@$(PY) -m pytest --numprocesses $(TEST_JOBS) --dist loadfile $(addprefix tests/,$(NUMERICAL)) $(ARGS)
+	@$(PY) -m pytest --numprocesses $(TEST_JOBS) --dist loadgroup $(addprefix tests/,$(NUMERICAL)) $(ARGS)
 
 lint: $(INSTALLED) ## Check style and format
 	@$(PY) -m ruff check .

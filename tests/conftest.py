@@ -49,6 +49,14 @@ NEEDS = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With --dist loadgroup a worker takes a file with its fixtures, or a test marked `alone`."""
+    for item in items:
+        group = item.nodeid if item.get_closest_marker("alone") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a marked test whose need is not met, or fail it where that need is required."""
     for marker, (missing, variable) in NEEDS.items():

@@ -10,6 +10,7 @@
   window.addEventListener("load", () => {
     mark();
     window.MathJax?.startup?.promise?.then(mark);
+    const sizes = new ResizeObserver(mark);
+    for (const box of document.querySelectorAll(boxes)) sizes.observe(box);
   });
-  window.addEventListener("resize", mark);
 })();

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ import psutil
 from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import strip_color
+from traitlets.config import Config
 
 SAMPLE = 0.1  # seconds between two looks at the memory
 LAST_LINES = 15
@@ -92,9 +94,22 @@ def _reporting_engine(report: Reporter) -> type[NBClientEngine]:
                 begin(cell, cell_index=cell_index, **more)
 
             nb_man.cell_start = begin_and_report
-            return super().execute_managed_notebook(nb_man, kernel_name, **options)
+            with tempfile.TemporaryDirectory() as folder:
+                config = kernel_sockets(folder)
+                return super().execute_managed_notebook(
+                    nb_man, kernel_name, config=config, **options
+                )
 
     return Engine
+
+
+def kernel_sockets(folder: str) -> Config:
+    """Talk to the kernel by files of `folder`: two kernels that start at once may take one port.
+
+    The address of a socket has at most about 100 characters, so that `folder` must be a short path.
+    """
+    here = {} if os.name == "nt" else {"transport": "ipc", "ip": f"{folder}/kernel"}
+    return Config(KernelManager=here)
 
 
 def code_numbers(notebook) -> dict[int, int]:

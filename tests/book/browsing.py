@@ -26,7 +26,9 @@ FLAGS = [
 # Without preload, or axe itself asks for stylesheets at addresses that the page does not use.
 AXE = {"resultTypes": ["violations"], "preload": False}
 SERIOUS = ("serious", "critical")
-LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 390)]
+WIDTHS = (390, 1280)  # px, a phone and a screen
+# Where axe looks: what it finds depends on the colours or on the width, not on both together.
+AXE_AT = {("light", 390), ("dark", 1280)}
 
 # True once MathJax, if the page has it, is loaded: before, `window.MathJax` holds settings alone.
 MATH_HERE = """() => !document.querySelector('script[src*="mathjax"]')
@@ -76,10 +78,10 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-def faults(browser: Browser, address: str, page_name: str, scheme: str, width: int) -> list[str]:
-    """All that is wrong with one page in one look; an empty list is a good page."""
+def faults(browser: Browser, address: str, page_name: str, scheme: str) -> list[str]:
+    """All that is wrong with one page, light or dark, opened on a phone and then widened."""
     context = browser.new_context(
-        color_scheme=scheme, viewport={"width": width, "height": 900}, reduced_motion="reduce"
+        color_scheme=scheme, viewport={"width": WIDTHS[0], "height": 900}, reduced_motion="reduce"
     )
     try:
         page, found = context.new_page(), []
@@ -91,9 +93,13 @@ def faults(browser: Browser, address: str, page_name: str, scheme: str, width: i
             found.append(f"{page.evaluate(TEX_ERRORS)} TeX errors")
         found += [f"TeX that nobody set: {tex}" for tex in page.evaluate(UNSET_TEX)]
         found += [f"image without alternative text: {src}" for src in page.evaluate(BARE_IMAGES)]
-        if page.evaluate(OVERFLOW) > 0:
-            found.append(f"the page is {page.evaluate(OVERFLOW)} px wider than the screen")
-        found += _axe(page)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_timeout(300)  # ms, in which the page hears of it and is drawn anew
+            if page.evaluate(OVERFLOW) > 0:
+                found.append(f"{page.evaluate(OVERFLOW)} px wider than a screen of {width} px")
+            if (scheme, width) in AXE_AT:
+                found += [f"{width} px: {fault}" for fault in _axe(page)]
         return found
     finally:
         context.close()
