@@ -40,7 +40,7 @@ class Claim:
     judge: Callable[[str, pd.DataFrame], Verdict]
 
 
-def judged(claims: Sequence[Claim], rows: pd.DataFrame) -> dict[str, Verdict]:
+def draw_verdicts(claims: Sequence[Claim], rows: pd.DataFrame) -> dict[str, Verdict]:
     """The verdict on each claim, by name; "not tested here" where its rows are not there."""
     found = {}
     for claim in claims:

@@ -15,11 +15,11 @@ from causalprune_lib.evidence.verdict import Verdict, require_full
 from causalprune_studies.ch02_chaos.tables import halves_by_order
 from causalprune_studies.judge import (
     Claim,
+    draw_verdicts,
     from_gap,
     from_mean,
     gap_of,
     grade,
-    judged,
     mean_of,
     metric_rows,
     said_mean,
@@ -31,7 +31,7 @@ NETWORKS = "Networks of three tables count as seeds"
 
 def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """The verdict on each of `CLAIMS`; refuses rows that are not full."""
-    return judged(CLAIMS, require_full(rows))
+    return draw_verdicts(CLAIMS, require_full(rows))
 
 
 def _positive(sentence: str, rows: pd.DataFrame) -> Verdict:

@@ -16,11 +16,11 @@ from causalprune_lib.evidence.verdict import Verdict, require_full
 from causalprune_studies.ch03_exponents.study import CHAOTIC, ITSELF, NOT_CHAOTIC
 from causalprune_studies.judge import (
     Claim,
+    draw_verdicts,
     from_gap,
     from_mean,
     gap_of,
     grade,
-    judged,
     listed,
     mean_of,
     metric_rows,
@@ -33,7 +33,7 @@ LEVEL = 0.05  # what the tests promise
 def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """The verdict on each of `CLAIMS`; refuses rows that are not full."""
     rows = require_full(rows)
-    return judged(CLAIMS, rows[rows.samples == WINDOW])
+    return draw_verdicts(CLAIMS, rows[rows.samples == WINDOW])
 
 
 def _weights_are_positive(sentence: str, rows: pd.DataFrame) -> Verdict:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from causalprune_lib.evidence.verdict import Verdict, require_full
 from causalprune_studies.ch04_granger.study import ALPHA, AS_THEY_ARE
-from causalprune_studies.judge import Claim, from_gap, gap_of, grade, judged, listed, mean_of
+from causalprune_studies.judge import Claim, draw_verdicts, from_gap, gap_of, grade, listed, mean_of
 
 WIDTHS = (151, 487)  # windows of the paper's cancer and banknote tables
 FOOLED = ("hidden driver", "falling curves")  # worlds without an arrow to the effect
@@ -22,7 +22,7 @@ FOOLED = ("hidden driver", "falling curves")  # worlds without an arrow to the e
 def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """The verdict on each of `CLAIMS`; refuses rows that are not full."""
     rows = require_full(rows)
-    return judged(CLAIMS, rows[rows.series == AS_THEY_ARE])
+    return draw_verdicts(CLAIMS, rows[rows.series == AS_THEY_ARE])
 
 
 def _keeps_its_level(sentence: str, rows: pd.DataFrame) -> Verdict:

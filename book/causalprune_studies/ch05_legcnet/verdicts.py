@@ -26,7 +26,7 @@ from causalprune_studies.ch05_legcnet.changes import (
     study,
 )
 from causalprune_studies.ch05_legcnet.tables import as_tested, mnist_network
-from causalprune_studies.judge import Claim, from_gap, grade, judged, said
+from causalprune_studies.judge import Claim, draw_verdicts, from_gap, grade, said
 
 MARGIN = 0.01  # one point of accuracy
 N_SETTINGS = 36  # two rules, two orientations, the base and eight changes
@@ -35,17 +35,17 @@ SEEDS = "A seed is one initial network of one dataset"
 
 def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """The verdict on each of `CLAIMS`; refuses rows that are not full."""
-    return judged(CLAIMS, as_tested(require_full(rows)))
+    return draw_verdicts(CLAIMS, as_tested(require_full(rows)))
 
 
 def changes_verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """The verdict on each of `CHANGES_CLAIMS`; refuses rows that are not full."""
-    return judged(CHANGES_CLAIMS, require_full(rows))
+    return draw_verdicts(CHANGES_CLAIMS, require_full(rows))
 
 
 def mnist_verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """The verdict on each of `MNIST_CLAIMS`; refuses rows that are not full."""
-    return judged(MNIST_CLAIMS, require_full(rows))
+    return draw_verdicts(MNIST_CLAIMS, require_full(rows))
 
 
 # The main study; rows as from `as_tested`.

@@ -9,14 +9,14 @@ import pandas as pd
 
 from causalprune_lib.evidence.statistics import paired_difference, summarise
 from causalprune_lib.evidence.verdict import Verdict, require_full
-from causalprune_studies.judge import Claim, grade, judged
+from causalprune_studies.judge import Claim, draw_verdicts, grade
 
 RATIO = 0.2  # alpha / alpha_max at which the coefficients are judged
 
 
 def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """The verdict on each of `CLAIMS`, from rows of `CausalModelFit`; refuses rows not full."""
-    return judged(CLAIMS, require_full(rows))
+    return draw_verdicts(CLAIMS, require_full(rows))
 
 
 def held_out(rows: pd.DataFrame) -> pd.DataFrame:

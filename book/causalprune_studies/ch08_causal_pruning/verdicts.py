@@ -32,7 +32,7 @@ from causalprune_studies.ch08_causal_pruning.tables import (
     with_columns,
     without_empty_layers,
 )
-from causalprune_studies.judge import Claim, grade, judged, said
+from causalprune_studies.judge import Claim, draw_verdicts, grade, said
 
 ALPHAS = (1e-15, 1e-14, 1e-13)  # of the runs that vary L1_coeff
 AMOUNT = 0.95  # where one amount stands for all
@@ -42,7 +42,7 @@ FAIR = 0.2  # a chance-corrected agreement above this is called fair or better
 
 def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """The verdict on each of `CLAIMS`; refuses rows that are not full."""
-    return judged(CLAIMS, with_columns(require_full(rows)))
+    return draw_verdicts(CLAIMS, with_columns(require_full(rows)))
 
 
 def _beats_magnitude(sentence: str, rows: pd.DataFrame) -> Verdict:

@@ -30,7 +30,7 @@ from causalprune_studies.ch09_flat_minima.tables import (
     ratios,
     times,
 )
-from causalprune_studies.judge import Claim, grade, judged
+from causalprune_studies.judge import Claim, draw_verdicts, grade
 
 OTHERS = ("magnitude", "magnitude at causal", "random at causal")
 MARGIN = math.log10(1.5)
@@ -38,7 +38,7 @@ MARGIN = math.log10(1.5)
 
 def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """The verdict on each of `CLAIMS`; refuses rows that are not full."""
-    return judged(CLAIMS, require_full(rows))
+    return draw_verdicts(CLAIMS, require_full(rows))
 
 
 def _as_flat(sentence: str, rows: pd.DataFrame) -> Verdict:

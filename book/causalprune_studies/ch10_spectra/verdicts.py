@@ -14,7 +14,7 @@ import pandas as pd
 from causalprune_lib.evidence.statistics import t_interval
 from causalprune_lib.evidence.verdict import Verdict, require_full
 from causalprune_studies.ch10_spectra.tables import INSIDE, chosen, wide
-from causalprune_studies.judge import Claim, grade, judged
+from causalprune_studies.judge import Claim, draw_verdicts, grade
 
 PAPERS = ("dense", "LEGCNet-FT", "LEGCNet-PT")  # the networks that the paper calls well trained
 MARGIN = 0.1  # of the layers
@@ -22,7 +22,7 @@ MARGIN = 0.1  # of the layers
 
 def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """The verdict on each of `CLAIMS`; refuses rows that are not full."""
-    return judged(CLAIMS, require_full(rows))
+    return draw_verdicts(CLAIMS, require_full(rows))
 
 
 def _range(sentence: str, rows: pd.DataFrame) -> Verdict:

@@ -16,7 +16,7 @@ import pandas as pd
 from causalprune_lib.evidence.statistics import summarise
 from causalprune_lib.evidence.verdict import Verdict, require_full
 from causalprune_studies.ch11_explanations.tables import averaged, gap_to
-from causalprune_studies.judge import Claim, from_gap, grade, judged
+from causalprune_studies.judge import Claim, draw_verdicts, from_gap, grade
 
 MARGIN, KEPT = 0.05, 0.8  # of Spearman's correlation
 FIGURES = ("cancer", "titanic", "banknote")  # figures 3 and 8
@@ -24,7 +24,7 @@ FIGURES = ("cancer", "titanic", "banknote")  # figures 3 and 8
 
 def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """The verdict on each of `CLAIMS`; refuses rows that are not full."""
-    return judged(CLAIMS, require_full(rows))
+    return draw_verdicts(CLAIMS, require_full(rows))
 
 
 def _is_kept(sentence: str, rows: pd.DataFrame) -> Verdict:

@@ -17,19 +17,19 @@ from causalprune_lib.evidence.verdict import Verdict, require_full
 from causalprune_studies.ch12_closeness.distances import NONE
 from causalprune_studies.ch12_closeness.study import RULE, SHRINKING
 from causalprune_studies.ch12_closeness.tables import rows_at, slopes
-from causalprune_studies.judge import Claim, grade, judged
+from causalprune_studies.judge import Claim, draw_verdicts, grade
 
 AMOUNTS = ("0.1", "0.5", RULE)
 
 
 def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """The verdict on each of `CLAIMS`; refuses rows that are not full."""
-    return judged(CLAIMS, require_full(rows))
+    return draw_verdicts(CLAIMS, require_full(rows))
 
 
 def verdict_on_mnist(rows: pd.DataFrame) -> dict[str, Verdict]:
     """The verdict on each of `MNIST_CLAIMS`; refuses rows that are not full."""
-    return judged(MNIST_CLAIMS, require_full(rows))
+    return draw_verdicts(MNIST_CLAIMS, require_full(rows))
 
 
 def _wider(sentence: str, rows: pd.DataFrame) -> Verdict:
