@@ -58,18 +58,21 @@ def latency(model, example, **options):
     return SimpleNamespace(**compare_latency({"model": model}, example, **options).iloc[0])
 
 
-def legcnet_unstructured(model, amount=None, *, data, **options):
+def legcnet_unstructured(model, amount=None, *, data=None, importance_scores=None, **options):
     """use apply_masks(model, LEGCNet(...).fit(model, data).masks_)."""
     from causalprune_lib.pruning.legcnet import LEGCNet
     from causalprune_lib.pruning.masks import apply_masks, masks_of
+    from causalprune_lib.pruning.scores import prune_by_scores
 
+    if importance_scores is not None:
+        return prune_by_scores(model, importance_scores, amount, nan="keep", **options)
     found = LEGCNet(**options).fit(model, data)
     masks = found.masks_ if amount is None else found.masks_at(amount, within=masks_of(model))
     return apply_masks(model, masks)
 
 
-def loss_slice(model, loss, batches, *, direction=None, extent=1.0, points=51, seed=0, **_):
-    """use loss_surface, whose middle row is the slice along its first direction."""
+def loss_slice(model, loss, batches, *, direction=None, extent=1.0, points=51, seed=0):
+    """use loss_surface; its `.loss[:, points // 2]` is the slice along the first direction."""
     import torch
 
     from causalprune_lib.diagnostics import hessian, landscape
@@ -81,7 +84,7 @@ def loss_slice(model, loss, batches, *, direction=None, extent=1.0, points=51, s
     with torch.inference_mode(), objective.at_rest():
         places = [objective.theta + a * direction.to(objective.theta) for a in alphas]
         losses = torch.tensor([objective.mean_loss(theta) for theta in places]).double()
-    return SimpleNamespace(alphas=alphas, loss=losses)
+    return SimpleNamespace(alphas=alphas, loss=losses, log_loss=losses.log1p())
 
 
 def obd_unstructured(model, amount=None, *, movement, **options):

@@ -31,7 +31,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from causalprune_lib._resume import Folder, fingerprint, plain
-from causalprune_lib._validation import check_choice, check_int, check_positive
+from causalprune_lib._validation import check_choice, check_fraction, check_int, check_positive
 from causalprune_lib.causality.scores import CausalScores
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.tasks import task_of
@@ -84,6 +84,8 @@ def record(
         The steps depend on it alone.
     """
     x, y = training_pair(data)
+    if not isinstance(training, Training):
+        raise TypeError(f"training must be a Training; got {type(training).__name__}.")
     n_steps, task = training.n_steps(len(x)), task_of(training.task)
     streams, seen = {}, []
     with ExitStack() as stack:
@@ -285,7 +287,8 @@ class CausalPruning(BaseEstimator):
             return [None] * self.n_iter
         if isinstance(self.amount, Sequence):
             return list(self.amount)
-        return amount_schedule(self.amount, self.n_iter)
+        amount = check_fraction("amount", self.amount, closed=False)
+        return amount_schedule(amount, self.n_iter)
 
     def _check(self, model: nn.Module, pair: Pair, validation: Pair | None) -> None:
         """Raise what can be known to be wrong before any training."""

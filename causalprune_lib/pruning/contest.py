@@ -19,7 +19,7 @@ from torch import nn
 from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.training import Pair, Training, evaluate, training_pair
-from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model
+from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model, masks_of
 from causalprune_lib.pruning.scores import Scores, inverse_scores
 from causalprune_lib.pruning.select import masks_from_scores, random_masks_like
 
@@ -83,6 +83,7 @@ class Contest:
         self.play, self.floor, self.nan = play, floor, nan
         self.seed = seed if callable(seed) else check_int("seed", seed, minimum=0).__add__
         self.entries: list[Entry] = []
+        self._inverse_is_ours = False
         self._allocations: dict[tuple[str, float | int], Masks] = {}
 
     def rank(self, name: str, scores: Scores) -> None:
@@ -152,6 +153,11 @@ class Contest:
         ranking is entered at its own allocation too.
         """
         scores = self._scores(ranking)
+        taken = [name for name in (RANDOM, UNIFORM, DENSE) if name in self.rankings]
+        taken += ["inverse"] if "inverse" in self.rankings and not self._inverse_is_ours else []
+        if taken:
+            raise ValueError(f"rankings must not be called as a control is; got {taken}.")
+        self._inverse_is_ours = True
         others = [name for name in self.rankings if name not in (ranking, "inverse")]
         self.rank("inverse", inverse_scores(scores))
         chosen = [self.enter_dense(scores)]
@@ -181,7 +187,8 @@ def retraining(
     Parameters
     ----------
     network : nn.Module
-        Where all start: trained, rewound, or at its initial weights. It is not changed.
+        Where all start: trained, rewound, or at its initial weights. It is not changed. If it is
+        pruned already, masks may keep only what it keeps.
     data : Dataset or (x, y)
         What is trained on; a Dataset's test part is what the default judge looks at.
     training : Training or callable
@@ -192,7 +199,10 @@ def retraining(
     seed : int
         Of the training, the same for all.
     """
-    pair = training_pair(data)
+    pair, before = training_pair(data), masks_of(network)
+    if not isinstance(training, Training) and not callable(training):
+        kind = type(training).__name__
+        raise TypeError(f"training must be a Training, or train a network when called; got {kind}.")
     if judge is None:
         if not isinstance(data, Dataset) or not isinstance(training, Training):
             raise ValueError("judge must be given unless data is a Dataset, training a Training.")
@@ -203,6 +213,12 @@ def retraining(
 
     def play(masks: Sequence[Masks]) -> Iterable[Metrics]:
         for mask in masks:
+            for name, keep in mask.items():
+                if name in before and bool((keep.to(before[name].device) & ~before[name]).any()):
+                    raise ValueError(
+                        f"network must keep what the masks keep; in {name!r} it is pruned already. "
+                        "Take remove_masks(network), or within=masks_of(network) for the masks."
+                    )
             pruned = apply_masks(clone_model(network), mask)
             cut = {f"{name}_cut": value for name, value in judge(pruned).items()}
             if isinstance(training, Training):

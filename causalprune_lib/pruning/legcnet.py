@@ -34,6 +34,7 @@ from causalprune_lib.dynamics.recorder import TrajectoryRecorder
 from causalprune_lib.dynamics.trajectory import Trajectory
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.parameters import ParameterLayout
+from causalprune_lib.nets.tasks import task_of
 from causalprune_lib.nets.training import Pair, Training, check_data, evaluate, training_pair
 from causalprune_lib.pruning.masks import Masks, clone_model
 from causalprune_lib.pruning.scores import Scores
@@ -137,7 +138,10 @@ class LEGCNet(BaseEstimator):
         check_choice("rule", self.rule, RULES)
         check_choice("orientation", self.orientation, ORIENTATIONS)
         check_int("max_lag", self.max_lag)
+        check_int("horizon", self.horizon)
         check_fraction("alpha", self.alpha)
+        if isinstance(self.amount, float):
+            check_fraction("amount", self.amount)
         if not isinstance(self.training, Training):
             kind = type(self.training).__name__
             raise TypeError(f"training must be a Training; got {kind}.")
@@ -148,6 +152,8 @@ class LEGCNet(BaseEstimator):
                 raise ValueError("error_on='test' needs a Dataset; got a pair. Give (x, y) itself.")
             error_on = (x, y) if error_on == "train" else (data.x_test, data.y_test)
         task = self.training.task
+        if task_of(task).metric_name != "accuracy":
+            raise ValueError(f"training.task must be judged by accuracy; got {task!r}.")
         check_int("training.epochs", self.training.epochs)
         replace(self.training, epochs=0).train(model, x, y)  # says what is wrong with them
         check_data(model, *error_on, task=task, names=("error_on[0]", "error_on[1]"))

@@ -77,8 +77,10 @@ def masks_from_scores(
     check_choice("nan", nan, ["error", "keep", "prune"])
     if (like is not None) != (scope == "like"):
         raise ValueError(f"like and scope='like' must come together; got scope={scope!r}.")
-    if (amount is None) != (scope == "like"):
-        raise ValueError(f"amount must be None with scope='like', and only then; got {amount!r}.")
+    if amount is None and scope != "like":
+        raise ValueError("amount must be given, unless scope='like'; got None.")
+    if amount is not None and scope == "like":
+        raise ValueError(f"amount must be None with scope='like'; got {amount!r}.")
     layout, values = _flatten(scores)  # values (P,)
     kept = torch.ones_like(values, dtype=torch.bool)  # (P,)
     if within is not None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from causalprune_lib._validation import check_choice, check_shape
+from causalprune_lib._validation import check_choice, check_positive, check_shape
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.parameters import PRUNABLE_MODULES, ParameterLayout
 from causalprune_lib.nets.training import Pair, Training, in_mode, try_forward
@@ -87,6 +87,10 @@ def causal_structured(
     if scores is None:
         if data is None:
             raise ValueError("data must be given, or importance_scores; got neither.")
+        if alpha is not None:
+            check_positive("alpha", alpha)
+        if alpha is not None and amount is not None:
+            raise ValueError(f"alpha decides how much is pruned; got amount={amount} too.")
         recorded = record_scores(model, data, training, change=change, seed=seed)
         threshold = None if alpha is None else alpha * recorded.total_step
         scores, options = recorded.sums, options | {"signed": True, "threshold": threshold}

@@ -158,3 +158,21 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(ValueError, match="seed must be >= 0"):
         Contest({}, nothing, seed=-1)
     assert masks_of(model).amount == 0
+
+
+def test_a_ranking_called_as_a_control_is_and_a_network_pruned_already_are_refused():
+    model = network()
+    for name in ("random", "uniform", "dense", "inverse"):
+        contest = Contest(rankings(model) | {name: magnitude_scores(model)}, nothing)
+        with pytest.raises(ValueError, match=f"called as a control is; got .'{name}'"):
+            contest.compare("other", amounts=[0.5])
+    contest = Contest(rankings(model), nothing)
+    again = [contest.compare(name, amounts=[0.5]).ranking.tolist() for name in ("other", "other")]
+    assert again[0] == again[1]
+    with pytest.raises(TypeError, match=r"training must be a Training, .*; got dict"):
+        retraining(model, blobs(), {"epochs": 1})
+    half = masks_from_scores(magnitude_scores(model), 0.5)
+    play = retraining(apply_masks(clone_model(model), half), blobs(), SHORT, judge=lambda _: {})
+    with pytest.raises(ValueError, match=r"in .* it is pruned already"):
+        list(play([random_masks_like(half, seed=0)]))
+    assert list(play([half])) == [{}]

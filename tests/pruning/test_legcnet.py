@@ -233,6 +233,8 @@ def test_pruned_weights_stay_zero_while_a_masked_copy_is_read_again():
         ({"window": 1}, "window must be >= 2"),
         ({"overlap": 1}, "overlap must be in"),
         ({"max_lag": 0}, "max_lag must be >= 1"),
+        ({"horizon": 0}, "horizon must be >= 1"),
+        ({"amount": 2.0}, r"amount must be in \[0, 1\]"),
         ({"training": replace(SIX, epochs=-1)}, "training.epochs must be >= 1"),
         ({"training": replace(SIX, task="hinge")}, "task must be one of"),
         ({"alpha": -0.1}, "alpha must be in"),
@@ -256,6 +258,10 @@ def test_bad_data_are_named():
         LEGCNet().fit(model, (x, y), error_on=(x, y + 7))
     with pytest.raises(ValueError, match="two class scores or more"):
         LEGCNet().fit(nn.Linear(3, 1), (x, y))
+    with pytest.raises(
+        ValueError, match=r"training\.task must be judged by accuracy; got 'regress"
+    ):
+        LEGCNet(training=replace(SIX, task="regression")).fit(model, (x, y))
     one_output = replace(SIX, task="squared_error")
     with pytest.raises(ValueError, match=r"must hold classes 0\.\.1"):
         LEGCNet(training=one_output).fit(nn.Linear(3, 1), (x, y * 2))

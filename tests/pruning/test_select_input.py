@@ -69,6 +69,7 @@ LIKE = Masks({"a": torch.arange(4) > 0})
     [
         ({"scope": "like"}, "like and scope='like' must come together; got scope='like'"),
         ({"like": LIKE, "amount": 0.5}, "like and scope='like' must come together"),
+        ({}, "amount must be given, unless scope='like'"),
         ({"scope": "like", "like": LIKE, "amount": 0.5}, "amount must be None .* got 0.5"),
         ({"scope": "like", "like": LIKE, "floor": 1}, "floor must be 0 with scope='like'"),
         ({"scope": "layers", "amount": 0.5}, "Did you mean 'layer'"),
