@@ -28,10 +28,9 @@ def address(built_book):
 
 @pytest.mark.alone
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("page", PAGES)
-def test_page_is_sound_on_a_phone_and_a_screen(browser, address, page, scheme):
-    assert faults(browser, address, page, scheme) == []
+def test_page_is_sound_light_on_a_phone_and_dark_on_a_screen(browser, address, page):
+    assert faults(browser, address, page) == []
 
 
 @pytest.mark.browser
