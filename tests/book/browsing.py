@@ -26,8 +26,7 @@ FLAGS = [
 # Without preload, or axe itself asks for stylesheets at addresses that the page does not use.
 AXE = {"resultTypes": ["violations"], "preload": False}
 SERIOUS = ("serious", "critical")
-# What can be wrong depends on the colours or on the width (px), not on both together.
-LOOKS = (("light", 390), ("dark", 1280))
+LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 390)]
 
 # True once MathJax, if the page has it, is loaded: before, `window.MathJax` holds settings alone.
 MATH_HERE = """() => !document.querySelector('script[src*="mathjax"]')

@@ -1,4 +1,4 @@
-"""Every page of the built book in a real browser: light on a phone, dark on a screen."""
+"""Every page of the built book in a real browser: light and dark, wide and as narrow as a phone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def address(built_book):
 @pytest.mark.alone
 @pytest.mark.browser
 @pytest.mark.parametrize("page", PAGES)
-def test_page_is_sound_light_on_a_phone_and_dark_on_a_screen(browser, address, page):
+def test_page_is_sound_in_every_look(browser, address, page):
     found = {
         f"{scheme}, {width} px": wrong
         for scheme, width in LOOKS

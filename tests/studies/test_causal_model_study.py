@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from full_rows import PROVENANCE
 from sklearn.linear_model import Lasso
 from torch.nn.functional import cross_entropy
 
@@ -131,9 +132,7 @@ def test_noise_off_means_the_network_s_own_loss(trained):
 
 def full_rows(two_batch, frozen, identity):
     """Rows as a full run writes them, with the given held-out R^2 and R^2 of theory."""
-    common = {"profile": "full", "commit": "abc", "dirty": False, "causalprune_lib": "0",
-              "torch": "2", "numpy": "2", "python": "3", "device": "cpu", "cpu": "x",
-              "seconds": 1.0, "started": "2026"}  # fmt: skip
+    common = dict(PROVENANCE)
     rows = []
     for dataset, seed in itertools.product(("d", "e"), range(3)):
         common["dataset"] = dataset

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from full_rows import PROVENANCE
 
 from causalprune_lib.causality.scores import CausalScores
 from causalprune_studies.ch08_causal_pruning.tables import (
@@ -35,20 +36,7 @@ from causalprune_studies.ch08_causal_pruning.tables import (
 )
 from causalprune_studies.ch08_causal_pruning.verdicts import CLAIMS, verdicts
 
-PROVENANCE = {
-    "commit": "abc",
-    "dirty": "False",
-    "causalprune_lib": "0",
-    "torch": "2",
-    "numpy": "2",
-    "python": "3",
-    "device": "cpu",
-    "cpu": "x",
-    "seconds": 1.0,
-    "started": "now",
-    "profile": "full",
-    "init": "fan_out",
-}
+COMMON = PROVENANCE | {"init": "fan_out"}
 AMOUNTS = (0.8, 0.9, 0.95, 0.98)
 AT_CAUSAL = ("random", "magnitude", "inverse", "shuffled loss")
 
@@ -69,7 +57,7 @@ def made_up(
     rows, rng = [], np.random.default_rng(0)
     for dataset in ("fashion_mnist", "cifar10"):
         for seed in range(3):
-            where = {**PROVENANCE, "dataset": dataset, "seed": seed}
+            where = {**COMMON, "dataset": dataset, "seed": seed}
             level = 0.7 + 0.05 * rng.standard_normal()
 
             def add(metric, value, jitter=1e-4, where=where, **place):

@@ -4,35 +4,13 @@ from __future__ import annotations
 
 import itertools
 
-import numpy as np
-import pandas as pd
 import pytest
+from full_rows import frame
 
 from causalprune_studies.ch02_chaos import verdicts as ch02
 from causalprune_studies.ch02_chaos.tables import halves_by_order
 from causalprune_studies.ch03_exponents import verdicts as ch03
 from causalprune_studies.ch03_exponents.study import CHAOTIC, ITSELF, NOT_CHAOTIC
-
-PROVENANCE = {
-    "commit": "abc",
-    "dirty": "False",
-    "causalprune_lib": "0",
-    "torch": "2",
-    "numpy": "2",
-    "python": "3",
-    "device": "cpu",
-    "cpu": "x",
-    "seconds": 1.0,
-    "started": "now",
-    "profile": "full",
-}
-
-
-def frame(rows):
-    """Rows with provenance, and a jitter of a millionth so that intervals are not points."""
-    jitter = np.random.default_rng(0).uniform(1, 1 + 1e-6, len(rows))
-    made = pd.DataFrame([row | PROVENANCE for row in rows])
-    return made.assign(value=made.value * jitter)
 
 
 def training(*, released=1.2, twin=1e-4, early=0.02, late=0.002):

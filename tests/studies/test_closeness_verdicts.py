@@ -2,13 +2,10 @@
 
 import pandas as pd
 import pytest
+from full_rows import PROVENANCE
 
 from causalprune_studies.ch12_closeness import verdicts
 from causalprune_studies.ch12_closeness.study import SHRINKING
-
-COMMON = {"profile": "full", "commit": "abc", "dirty": False, "causalprune_lib": "0",
-          "torch": "2", "numpy": "2", "python": "3", "device": "cpu", "cpu": "x",
-          "seconds": 1.0, "started": "2026"}  # fmt: skip
 
 
 def width_rows(fixed, trained, cut, retrained):
@@ -17,7 +14,7 @@ def width_rows(fixed, trained, cut, retrained):
     for seed in range(3):
         off = 1 + 0.02 * seed
         for width in (25, 100, 400):
-            at = {**COMMON, "seed": seed, "hidden_layers": 1, "width": width}
+            at = {**PROVENANCE, "seed": seed, "hidden_layers": 1, "width": width}
             kink = 9.0 if width == 25 else 1.0  # narrower than the input: must not count
             for amount, slope in (("0.5", fixed), (SHRINKING, -0.25), ("1", 7.0)):
                 value = kink * width ** (slope + 0.01 * seed)
@@ -62,7 +59,7 @@ def test_the_criterion_on_mnist_grades_by_value(ratio, expected):
             ("random", "published", "retrained", 0.15),
         ):
             place = {"network": name, "amount": amount, "state": state, "judge": "closeness"}
-            rows.append({**COMMON, **place, "seed": seed, "metric": "outputs", "value": value})
+            rows.append({**PROVENANCE, **place, "seed": seed, "metric": "outputs", "value": value})
     verdict = verdicts.verdict_on_mnist(pd.DataFrame(rows))["retrained and still close"]
     assert verdict.verdict == expected
     assert verdict.effect == pytest.approx(ratio + 0.01)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from full_rows import PROVENANCE
 
 from causalprune_studies.ch11_explanations import verdicts
 
 
 def full_rows(own, yardstick, random, magnitude):
-    common = {"profile": "full", "commit": "abc", "dirty": False, "causalprune_lib": "0",
-              "torch": "2", "numpy": "2", "python": "3", "device": "cpu", "cpu": "x",
-              "seconds": 1.0, "started": "2026", "stop": "benchmark",
-              "metric": "spearman"}  # fmt: skip
+    common = PROVENANCE | {"stop": "benchmark", "metric": "spearman"}
     values = {
         "LEGCNet": own,
         "random": random,

@@ -4,34 +4,17 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from toys import half_pruned_copy, trained_on_clouds
 
-from causalprune_lib._random import seeded
 from causalprune_lib.diagnostics.curvature import top_eigenvalues
-from causalprune_lib.nets.models import MLP
-from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.pruning.masks import Masks, apply_masks
 from causalprune_studies.ch09_flat_minima.peers import by_eigenthings, by_pyhessian
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["dense", "masked"])
 def task(request):
     """A trained network and its batches, of unequal sizes, which a peer would weigh alike."""
-    random = torch.Generator().manual_seed(1)
-    y = torch.randint(4, (60,), generator=random)
-    x = torch.randn(60, 6, generator=random) + 2 * torch.randn(4, 6, generator=random)[y]
-    with seeded(0):
-        model = MLP([6, 8, 4])
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for _ in range(60):
-        optimizer.zero_grad()
-        cross_entropy(model(x), y).backward()
-        optimizer.step()
-    model.zero_grad()
-    if request.param:
-        layout = ParameterLayout.of(model)
-        drawn = torch.rand(layout.size, generator=torch.Generator().manual_seed(5))
-        apply_masks(model, Masks.from_flat(layout, drawn < 0.5))
-    return model, [(x[:40], y[:40]), (x[40:], y[40:])]
+    model, batches = trained_on_clouds()
+    return (half_pruned_copy(model) if request.param else model), batches
 
 
 @pytest.mark.parametrize(("peer", "tol"), [(by_pyhessian, 1e-6), (by_eigenthings, 1e-4)])

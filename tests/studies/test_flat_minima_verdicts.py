@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from full_rows import PROVENANCE
 
 from causalprune_studies.ch09_flat_minima.study import NETWORKS
 from causalprune_studies.ch09_flat_minima.tables import (
@@ -17,9 +18,6 @@ from causalprune_studies.ch09_flat_minima.tables import (
 )
 from causalprune_studies.ch09_flat_minima.verdicts import CLAIMS, verdicts
 
-PROVENANCE = {"commit": "abc", "dirty": "False", "causalprune_lib": "0", "torch": "2"}
-PROVENANCE |= {"numpy": "2", "python": "3", "device": "cpu", "cpu": "x", "seconds": 1.0}
-PROVENANCE |= {"started": "now", "profile": "full"}
 PLAIN = dict.fromkeys(NETWORKS, 1.0)
 LOSS = {"dense": 0.1, "causal": 0.2, "magnitude": 0.4} | {
     "magnitude at causal": 0.3,

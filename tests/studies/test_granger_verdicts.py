@@ -4,32 +4,10 @@ from __future__ import annotations
 
 import itertools
 
-import numpy as np
-import pandas as pd
 import pytest
+from full_rows import frame
 
 from causalprune_studies.ch04_granger.verdicts import CLAIMS, verdicts
-
-PROVENANCE = {
-    "commit": "abc",
-    "dirty": "False",
-    "causalprune_lib": "0",
-    "torch": "2",
-    "numpy": "2",
-    "python": "3",
-    "device": "cpu",
-    "cpu": "x",
-    "seconds": 1.0,
-    "started": "now",
-    "profile": "full",
-}
-
-
-def frame(rows):
-    """Rows with provenance, and a jitter of a millionth so that intervals are not points."""
-    jitter = np.random.default_rng(0).uniform(1, 1 + 1e-6, len(rows))
-    made = pd.DataFrame([row | PROVENANCE for row in rows])
-    return made.assign(value=made.value * jitter)
 
 
 def calls(*, noise=0.34, found=0.9, false=0.3, share_false=0.7, fooled=1.0):

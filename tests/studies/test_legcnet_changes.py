@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+from full_rows import PROVENANCE
 
 from causalprune_studies.ch05_legcnet.changes import (
     EXPLANATIONS,
@@ -25,19 +26,6 @@ from causalprune_studies.ch05_legcnet.changes import (
 from causalprune_studies.ch05_legcnet.settings import BASES, ORIENTATIONS, Setting, settings_of
 from causalprune_studies.ch05_legcnet.verdicts import CHANGES_CLAIMS, N_SETTINGS, changes_verdicts
 
-PROVENANCE = {
-    "commit": "abc",
-    "dirty": "False",
-    "causalprune_lib": "0",
-    "torch": "2",
-    "numpy": "2",
-    "python": "3",
-    "device": "cpu",
-    "cpu": "x",
-    "seconds": 1.0,
-    "started": "now",
-    "profile": "full",
-}
 SHARED = {"own": 0.9, "other, same order": 0.9, "other, another order": 0.9}
 CAUSAL = tuple((dict.fromkeys(LESS_AND_LESS, 0.5) | SHARED | {"other, reshuffled": 0.8}).items())
 

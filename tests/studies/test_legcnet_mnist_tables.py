@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from full_rows import PROVENANCE
 
 from causalprune_studies.ch05_legcnet.tables import (
     MNIST,
@@ -11,10 +12,6 @@ from causalprune_studies.ch05_legcnet.tables import (
     mnist_table,
 )
 from causalprune_studies.ch05_legcnet.verdicts import MNIST_CLAIMS, mnist_verdicts
-
-PROVENANCE = {"profile": "full", "commit": "abc", "dirty": False, "causalprune_lib": "0"}
-PROVENANCE |= {"torch": "2", "numpy": "2", "python": "3", "device": "cpu", "cpu": "x"}
-PROVENANCE |= {"seconds": 1.0, "started": "2026"}
 
 
 def rows(*, ft, random, other, shuffled):

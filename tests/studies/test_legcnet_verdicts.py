@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from full_rows import PROVENANCE
 
 from causalprune_studies.ch05_legcnet.tables import (
     as_tested,
@@ -19,20 +20,7 @@ from causalprune_studies.ch05_legcnet.tables import (
 )
 from causalprune_studies.ch05_legcnet.verdicts import CLAIMS, verdicts
 
-PROVENANCE = {
-    "commit": "abc",
-    "dirty": "False",
-    "causalprune_lib": "0",
-    "torch": "2",
-    "numpy": "2",
-    "python": "3",
-    "device": "cpu",
-    "cpu": "x",
-    "seconds": 1.0,
-    "started": "now",
-    "profile": "full",
-    "scaling": "as released",
-}
+COMMON = PROVENANCE | {"scaling": "as released"}
 MASKS = ("random", "magnitude", "legcnet", "another trial", "shuffled", "noise")
 
 
@@ -44,7 +32,7 @@ def made_up(*, gain=0.0, epochs=40, own=0.9, other=0.9, ranked=False, reached=1.
         for variant in ("FT", "PT"):
             for seed in range(5):
                 level = 0.9 + 0.001 * rng.standard_normal()
-                where = {"dataset": dataset, "variant": variant, "seed": seed, **PROVENANCE}
+                where = {"dataset": dataset, "variant": variant, "seed": seed, **COMMON}
 
                 def add(reading, mask, where=where, **metrics):
                     at = {**where, "reading": reading, "mask": mask}

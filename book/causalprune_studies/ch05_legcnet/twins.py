@@ -28,6 +28,7 @@ from causalprune_studies.ch05_legcnet.controls import (
     means,
     shares,
 )
+from causalprune_studies.ch05_legcnet.placebos import exponents_of
 from causalprune_studies.ch05_legcnet.study import start_of
 from causalprune_studies.paper_networks.settings import (
     MaskReading,
@@ -119,7 +120,7 @@ def routes(twins: TwinSeries, reading: MaskReading) -> dict[str, torch.Tensor]:
     how = {"window": reading.window, "horizon": reading.horizon}
     plain = {"gate": False, "decimals": None}
     found = {
-        "raw": windowed_exponents(twins.weights, gate=reading.gate, **how).exponent,
+        "raw": exponents_of(twins.weights, reading),
         "own twin": windowed_exponents(twins.own, **plain, **how).exponent,
         "first twin": windowed_exponents(twins.first, **plain, **how).exponent,
         "growth": growth_exponents(twins.distance, window=reading.window),
