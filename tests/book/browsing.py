@@ -38,6 +38,14 @@ BARE_IMAGES = """() => [...document.querySelectorAll('img')].filter(
 TEX_ERRORS = "() => document.querySelectorAll('mjx-merror, [data-mjx-error]').length"
 UNSET_TEX = """() => [...document.querySelectorAll('.math')].filter(
     m => !m.querySelector('mjx-container')).map(m => m.textContent.slice(0, 60))"""
+# A formula between dollars that a reader sees as it was typed.
+RAW_TEX = r"""() => {
+    const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT, found =>
+        found.parentElement.closest('pre, code, script, style, mjx-container, .math, .plotly')
+            ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT);
+    const raw = [];
+    while (walk.nextNode()) raw.push(...(walk.currentNode.data.match(/\$[^$\n]{1,60}\$/g) ?? []));
+    return raw; }"""
 OVERFLOW = """() => document.documentElement.scrollWidth - document.documentElement.clientWidth"""
 
 
@@ -90,6 +98,7 @@ def faults(browser: Browser, address: str, page_name: str, scheme: str, width: i
         if page.evaluate(TEX_ERRORS):
             found.append(f"{page.evaluate(TEX_ERRORS)} TeX errors")
         found += [f"TeX that nobody set: {tex}" for tex in page.evaluate(UNSET_TEX)]
+        found += [f"TeX shown as it was typed: {tex}" for tex in page.evaluate(RAW_TEX)]
         found += [f"image without alternative text: {src}" for src in page.evaluate(BARE_IMAGES)]
         if page.evaluate(OVERFLOW) > 0:
             found.append(f"the page is {page.evaluate(OVERFLOW)} px wider than the screen")
