@@ -76,6 +76,7 @@ class Verdict:
     scale: Mapping[str, float] = field(default_factory=dict)  # quantity -> share of the paper's
     least_scale: Mapping[str, float] = field(default_factory=dict)  # below which nothing is decided
     passes_where_known: bool | None = None  # the test, where the answer is known; None: no test
+    asked_by: str = "paper"
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -178,7 +179,8 @@ class Verdict:
     def to_row(self) -> dict[str, Any]:
         """The verdict as a row of a table; None where there is nothing to say."""
         found, control = self.estimate, self.control_estimate
-        row = {"claim": self.claim, "dataset": self.dataset, "cell": self.cell, "word": self.word}
+        own = ("claim", "asked_by", "dataset", "cell", "word")
+        row = {name: getattr(self, name) for name in own}
         row |= {name: getattr(found, name, None) for name in ("effect", "low", "high")}
         row |= {"measure": self.measure, "paper_effect": self.paper_effect, "none": self.none}
         row |= {"says": self.says, "margin_low": self.margin[0], "margin_high": self.margin[1]}

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pandas as pd
 
@@ -198,7 +199,7 @@ def _l1(rows: pd.DataFrame) -> Iterator[Finding]:
     last = amounts[(amounts.iteration == amounts.n_iter) & (amounts.method == "causal")]
     last = last[(last.prune_epochs == 2) & last.l1_coeff.notna()]
     for dataset, part, scale in _by_dataset(last.assign(method=last.l1_coeff)):
-        for less, more in zip(ALPHAS, ALPHAS[1:], strict=False):
+        for less, more in pairwise(ALPHAS):
             yield Finding(
                 dataset,
                 _points(part, more, less),
