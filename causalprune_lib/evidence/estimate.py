@@ -74,9 +74,9 @@ class Estimate:
         clusters : sequence (n,), optional
             What units belong to. Each cluster counts once, by its mean.
         bounds : (float, float)
-            What the mean cannot leave. The interval is cut there. If all values are equal to one
-            of two finite bounds, Student's interval would be a point: the other end is then that
-            of Clopper and Pearson for n successes of n, which holds for any values in the bounds.
+            What no value can leave. The interval is cut there. Where all values are equal
+            Student's interval would be a point; with bounds it is what Clopper and Pearson's
+            leaves: so much of the law may still lie elsewhere.
         """
         values = np.asarray(values, dtype=float)
         if not np.isfinite(values).all():
@@ -87,10 +87,9 @@ class Estimate:
         n = len(values)
         low, high = t_interval(values, level)
         least, most = bounds
-        if n and math.isfinite(least) and math.isfinite(most):
-            share = ((1 - level) / 2) ** (1 / n)
-            low = least + share * (most - least) if (values == most).all() else low
-            high = most - share * (most - least) if (values == least).all() else high
+        if n and math.isfinite(most - least) and (values == values[0]).all():
+            share = ((1 - level) / 2) ** (1 / n)  # of the law, at least, lies at this value
+            low, high = (share * values[0] + (1 - share) * end for end in bounds)
         sd = float(values.std(ddof=1)) if n > 1 else math.nan
         mean = float(values.mean()) if n else math.nan
         return cls(mean, max(low, least), min(high, most), n, units, sd)

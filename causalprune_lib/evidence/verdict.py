@@ -162,6 +162,8 @@ class Verdict:
         """Of an undecided verdict: the power it had, and how many units would give four in five."""
         if self.estimate is None or self.word != "undecided":
             return ""
+        if self._word(self.estimate) == "reproduced":
+            return "the effect is there; whether the control shows it too cannot be told"
         distance = self.target / self.none if self.estimate.ratio else self.target - self.none
         if self.says not in ("above", "below"):
             least, most = self.margin

@@ -161,9 +161,7 @@ def test_claims_about_final_accuracy_need_the_papers_epochs():
     for gain in (-0.1, 0.1):
         there = {"not tested at the paper's scale"}
         assert words("beats magnitude, iterated", iterated=gain) == there
-        assert (
-            drawn == words("gains by pruning", causal=gain) == {"not tested at the paper's scale"}
-        )
+        assert words("gains by pruning", causal=gain) == there
     long = made_up(iterated=0.2).assign(post_epochs=200, subset="[50000, 10000]")
     assert words("beats magnitude, iterated", rows=long) == {"reproduced"}
 
