@@ -31,7 +31,7 @@ class Estimate:
     --------
     >>> gain = Estimate.of_mean([2.1, 3.4, 2.6], units="networks")
     >>> print(gain)
-    2.7 (1.07 to 4.33; 3 networks)
+    2.7 (1.1 to 4.3; 3 networks)
     >>> gain.units_needed(0.5)
     16
     """
@@ -99,7 +99,7 @@ class Estimate:
         """Geometric mean of positive values; options as in `of_mean`.
 
         >>> print(Estimate.of_ratio([0.5, 1.0, 2.0], units="networks"))
-        1 (0.179 to 5.59; 3 networks)
+        1.0 (0.2 to 5.6; 3 networks)
         """
         logs = cls.of_mean(np.log(np.asarray(values, dtype=float)), **options)
         ends = map(math.exp, (logs.effect, logs.low, logs.high))
@@ -110,7 +110,7 @@ class Estimate:
         """Share k / n of the units in which something holds, with Clopper and Pearson's interval.
 
         >>> print(Estimate.of_share(10, 10, units="networks"))
-        1 (0.692 to 1; 10 networks)
+        1.00 (0.69 to 1.00; 10 networks)
         """
         low, high = proportion_confint(k, n, alpha=1 - level, method="beta")
         return cls(k / n, float(low), float(high), n, units, math.sqrt(k / n * (1 - k / n)))
@@ -147,5 +147,8 @@ class Estimate:
         return abs(distance) / self.sd if known else math.nan
 
     def __str__(self) -> str:
-        ends = f"{self.effect:.3g} ({self.low:.3g} to {self.high:.3g}"
-        return f"{ends}; {self.n} {self.units})"
+        half = (self.high - self.low) / 2 or abs(self.effect) / 10 or 1.0
+        digits = min(max(0, 1 - math.floor(math.log10(half))), 6)
+        ends = (f"{end:.{digits}f}" for end in (self.effect, self.low, self.high))
+        effect, low, high = (end.lstrip("-") if not float(end) else end for end in ends)
+        return f"{effect} ({low} to {high}; {self.n} {self.units})"

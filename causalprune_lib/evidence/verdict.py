@@ -22,7 +22,7 @@ WORDS = {  # word -> what it means
     "reproduced": "the interval excludes no effect, holds or exceeds the paper's effect, and the "
     "control does not do it",
     "reproduced, and the control does it too": "the same, but the control shows it as well",
-    "partly": "the direction is right, and the size is below the paper's",
+    "partly": "the direction is right, or nothing is lost, and the size is not the paper's",
     "contradicted": "the interval excludes the paper's effect, and lies within the margin or on "
     "the other side",
     "undecided": "the interval holds both what would bear the claim out and what would not",
@@ -140,15 +140,24 @@ class Verdict:
         low, high, none, (least, most) = self._upwards(estimate)
         if self.says == "within":
             inside, outside = least < low and high < most, high < least or low > most
-            return "reproduced" if inside else "contradicted" if outside else "undecided"
+            return self._kept(inside, outside)
         if self.says.startswith("not"):
-            return "reproduced" if low > least else "contradicted" if high < least else "undecided"
+            return self._kept(low > least, high < least)
         target = self.target if self.says == "above" else -self.target
         if low > none and high >= target:
             return "reproduced"
         if high < target and high < most:
             return "contradicted"
         return "partly" if low > none else "undecided"
+
+    def _kept(self, holds: bool, fails: bool) -> str:
+        """The word on a claim that nothing is lost; partly where the paper shows more than that."""
+        printed, found, (least, most) = self.paper_effect, self.estimate, self.margin
+        if holds and printed is not None and not found.low <= printed <= found.high:
+            gains = self.says != "not above" and printed > most
+            if gains or (self.says != "not below" and printed < least):
+                return "partly"
+        return "reproduced" if holds else "contradicted" if fails else "undecided"
 
     def _upwards(self, estimate: Estimate) -> tuple[float, float, float, tuple[float, float]]:
         """Interval, none and margin, turned so that the claim says "above"."""
