@@ -68,6 +68,26 @@ def say(gap: PairedDifference | pd.Series, unit: str = "") -> str:
     return " ".join(filter(None, (middle, unit, f"({interval})")))
 
 
+def at_most(gap: PairedDifference | pd.Series, unit: str = "") -> str:
+    """How large a difference can be, either way: the end of its interval that is further from zero.
+
+    What may be said in place of "no effect". Rounded up, to two digits; options as in `say`.
+
+    Examples
+    --------
+    >>> at_most(pd.Series({"mean": 0.0312, "low": -0.0021, "high": 0.0645}), "points")
+    '6.5 points'
+    """
+    scale = 100 if unit.startswith(("points", "%")) else 1
+    size = scale * max(abs(gap.low), abs(gap.high))
+    if not math.isfinite(size):
+        return "not known"
+    digits = 1 - math.floor(math.log10(size)) if size else 0
+    step = 10.0**-digits
+    size = step * math.ceil(size / step - 1e-9)
+    return f"{size:.{max(0, digits)}f} {unit}".rstrip()
+
+
 def criteria(claims: Sequence[Claim]) -> Markdown:
     """What each claim takes, as a list."""
     return Markdown("\n".join(f"- *{claim.name}*: {claim.criterion}." for claim in claims))

@@ -40,6 +40,21 @@ def test_a_difference_is_said_with_two_digits_of_its_interval(numbers, unit, sai
     assert book.say(as_tuple, unit) == said
 
 
+@pytest.mark.parametrize(
+    ("interval", "unit", "said"),
+    [
+        ((-0.0051, 0.0059), "points", "0.59 points"),
+        ((-0.161, 0.12), "points", "17 points"),
+        ((0.02, 0.0401), "", "0.041"),
+        ((-123.4, -1.0), "epochs", "130 epochs"),
+        ((0.0, 0.0), "points", "0 points"),
+        ((math.nan, math.nan), "points", "not known"),
+    ],
+)
+def test_the_largest_that_a_difference_can_be_is_rounded_up(interval, unit, said):
+    assert book.at_most(gap(sum(interval) / 2, *interval), unit) == said
+
+
 def test_a_difference_is_said_as_it_was_drawn():
     frame = pd.DataFrame({"side": [*"aabb"], "seed": [0, 1] * 2, "value": [0.9, 0.8, 0.7, 0.7]})
     found = paired_difference(frame, between="side", a="a", b="b")
