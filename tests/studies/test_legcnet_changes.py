@@ -153,6 +153,7 @@ def test_what_is_shared_matters_only_where_it_adds():
     little = dict(CAUSAL) | {"other, reshuffled": 0.87}  # three points: an interval, but too small
     found = explanations(made_up(causal=tuple(little.items()))).set_index(["rule", "shared"])
     assert not found.loc["corrected", "an order that repeats"].matters
+    assert found.loc["corrected", "an order that repeats"].small
     assert found.loc["corrected", "an order that repeats"].low > 0
     known = {name for _, *names in EXPLANATIONS.values() for name in names}
     assert known <= set(LESS_AND_LESS)
@@ -179,7 +180,8 @@ def test_tables_show_every_row():
     assert scaled.loc["cancer", "dense, as released"] == pytest.approx(0.8)
     gains = scaled_gains(rows)
     assert gains["final_accuracy", "magnitude"].mean == pytest.approx(0.01)
-    assert gains["accuracy", "random"].n == 2 * 2 * 4
+    assert gains["accuracy", "random"].n == 2 * 4
+    assert scaled_gains(rows, units="tables")["accuracy", "random"].n == 2
     shown = twins_shown(rows)
     assert shown.shape == (8, 5)
     assert shown["another's causal"].tolist() == ["90%"] * 8
@@ -187,4 +189,6 @@ def test_tables_show_every_row():
     assert by_what_is_shared(rows).exponents.unique().tolist() == list(LESS_AND_LESS)
     text = explanations_shown(explanations(rows))["corrected"]
     assert text["the time of training"] == "+40 (+40 to +40), matters"
-    assert "matters" not in text["the same order"]
+    assert text["the same order"].endswith(", small")
+    wide = explanations(rows).assign(high=0.2, low=-0.2, matters=False, small=False)
+    assert explanations_shown(wide)["corrected"].str.endswith("(-20 to +20), open").all()

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from full_rows import PROVENANCE
 
+import causalprune_studies as book
 from causalprune_studies.ch05_legcnet.tables import (
     as_tested,
     empty_masks,
+    gains_shown,
     paper_shown,
     paper_table,
     printed,
@@ -137,7 +139,27 @@ def test_the_gain_is_set_against_that_of_another_network():
     gaps = whose_gain(made_up(gain=0.05))
     assert gaps["legcnet", "random"].mean == pytest.approx(0.05, abs=0.001)
     assert gaps["another trial", "random"].mean == pytest.approx(0, abs=0.001)
-    assert gaps["legcnet", "another trial"].n == 20
+    assert gaps["legcnet", "another trial"].n == 10  # FT and PT of a network are one
+    over_tables = whose_gain(made_up(gain=0.05), units="tables")
+    assert over_tables["legcnet", "random"].n == 2
+    shown = gains_shown({"networks": gaps, "tables": over_tables}, names=("accuracy of", "minus"))
+    assert shown.columns.tolist() == ["over 10 networks", "over 2 tables"]
+    assert shown.loc[("LEGCNet", "random"), "over 10 networks"] == book.say(
+        gaps["legcnet", "random"], "points"
+    )
+
+
+def test_two_tables_of_the_same_flowers_count_once():
+    rows = made_up(gain=0.05)
+    cancer = rows[rows.dataset == "cancer"]
+    copies = [cancer.assign(dataset=name) for name in ("iris_csv", "iris3f", "cancer")]
+    found = whose_gain(pd.concat(copies, ignore_index=True), units="tables")
+    assert found["legcnet", "random"].n == 2
+
+
+def test_units_that_do_not_exist_are_refused():
+    with pytest.raises(ValueError, match="units"):
+        whose_gain(made_up(), units="seeds")
 
 
 def test_printed_numbers_stand_beside_ours():

@@ -81,6 +81,13 @@ def growth_by_table(rows: pd.DataFrame) -> pd.DataFrame:
     return growth.loc[weights.dataset.unique()]
 
 
+def reading_over_growth(rows: pd.DataFrame) -> pd.Series:
+    """How often the released reading holds the growth of the twins, ratio of means by `dataset`."""
+    weights = rows[rows.spec == "PerturbedWeights"]
+    means = weights.groupby(["dataset", "metric"], sort=False).value.mean().unstack()
+    return (means.released / means.twin_growth).loc[weights.dataset.unique()]
+
+
 def titles(exponent: pd.Series, edge: pd.Series) -> list[str]:
     """What the slider says at each learning rate, from the means by rate."""
     return [
