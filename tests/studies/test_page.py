@@ -55,6 +55,29 @@ def test_the_largest_that_a_difference_can_be_is_rounded_up(interval, unit, said
     assert book.at_most(gap(sum(interval) / 2, *interval), unit) == said
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "unit", "said"),
+    [
+        (-0.0056, 0.0081, "points", "no more than 0.9 points apart"),
+        (-0.0199, 0.0, "points", "no more than 2.0 points apart"),
+        (0.0021, 0.0101, "points", "above, by no more than 1.1 points"),
+        (-0.0101, -0.0021, "", "below, by no more than 0.011"),
+        (-0.0101, 0.0201, "points", "one cannot tell"),
+        (-0.021, -0.001, "points", "below"),
+        (0.01, 0.02, "", "above"),  # on the margin is not inside it
+        (math.nan, math.nan, "points", "one cannot tell"),
+    ],
+)
+def test_only_an_interval_inside_the_margin_is_read_as_no_more_than(low, high, unit, said):
+    assert book.reading(gap((low + high) / 2, low, high), 0.02, unit) == said
+
+
+@pytest.mark.parametrize("margin", [0, -0.02, math.nan])
+def test_a_margin_is_above_zero(margin):
+    with pytest.raises(ValueError, match="margin must be above zero"):
+        book.reading(gap(0, -1, 1), margin)
+
+
 def test_a_difference_is_said_as_it_was_drawn():
     frame = pd.DataFrame({"side": [*"aabb"], "seed": [0, 1] * 2, "value": [0.9, 0.8, 0.7, 0.7]})
     found = paired_difference(frame, between="side", a="a", b="b")
