@@ -9,7 +9,7 @@ from causalprune_studies.chapters import all_verdicts
 
 
 def verdicts_command(arguments: argparse.Namespace) -> int:
-    """Print every verdict; with `arguments.json`, as one list that programs read. 0: all is well."""
+    """Print every verdict; with `arguments.json`, as one list that programs read."""
     found = [
         {"claim": claim, "chapter": chapter.PAGE, "word": verdict.verdict}
         for chapter, claim, verdict in all_verdicts()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from filelock import FileLock, Timeout
 from joblib import parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.parallel import ParallelBackendBase
 
 from causalprune_lib._validation import check_choice, check_int
 from causalprune_lib.evidence.provenance import code_provenance
@@ -72,8 +73,8 @@ def pool(
     check_int("jobs", jobs)
     with _named_death():
         if backend == "dask":
-            with _cluster(scheduler, jobs, on) as client, parallel_config("dask", client=client):
-                yield -1  # joblib asks the scheduler how many there are
+            with _cluster(scheduler, jobs, on) as client, parallel_config(DaskWorkers(client)):
+                yield -1  # all there are
         elif backend == "loky" and len(cards) > 1:
             with parallel_config("loky", initializer=claim_card, initargs=(cards,)):
                 yield max(jobs, 2)  # one would be this process, which holds no card
@@ -82,17 +83,57 @@ def pool(
                 yield jobs
 
 
+class DaskWorkers(ParallelBackendBase):
+    """The workers of a Dask cluster, for joblib.
+
+    Joblib's own backend for Dask waits forever for a cell that the scheduler gave up.
+    """
+
+    supports_retrieve_callback = True
+    default_n_jobs = -1
+
+    def __init__(self, client: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self._client, self._at_work = client, set()
+
+    def configure(self, n_jobs: int = -1, parallel: Any = None, **_: Any) -> int:
+        self.parallel = parallel
+        return self.effective_n_jobs(n_jobs)
+
+    def effective_n_jobs(self, n_jobs: int) -> int:
+        return max(len(self._client.nthreads()), 1)  # a worker may be about to be replaced
+
+    def submit(self, func: Callable[[], Any], callback: Callable[[Any], None]) -> Any:
+        future = self._client.submit(func, pure=False)
+        self._at_work.add(future)
+        future.add_done_callback(callback)
+        return future
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        """The result of a future that is done; if it failed, its error is raised."""
+        self._at_work.discard(out)
+        return out.result()
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        self._client.cancel(list(self._at_work))
+        self._at_work.clear()
+
+
 @contextmanager
 def _named_death() -> Iterator[None]:
+    """Call a worker's death, and a scheduler's, by its name."""
     try:
         yield
-    except Exception as error:  # Dask's own class is only there where Dask is
-        if not isinstance(error, TerminatedWorkerError) and type(error).__name__ != "KilledWorker":
-            raise
-        raise WorkerDiedError(
-            "a worker died, by lack of memory perhaps. Finished cells are in the file; the same "
-            f"command does the rest. ({str(error).splitlines()[0]})"
-        ) from error
+    except Exception as error:  # Dask's own classes are only there where Dask is
+        kind, message = type(error).__name__, str(error).partition("\n")[0]
+        after = "Finished cells are in the file, and the same command does the rest."
+        if isinstance(error, TerminatedWorkerError) or kind == "KilledWorker":
+            why = f"a worker died, by lack of memory perhaps ({message}). {after}"
+            raise WorkerDiedError(why) from error
+        if kind in ("CancelledError", "FutureCancelledError"):
+            why = f"the scheduler was lost ({message}). {after}"
+            raise SchedulerUnreachableError(why) from error
+        raise
 
 
 @contextmanager

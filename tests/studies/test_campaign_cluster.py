@@ -64,11 +64,30 @@ def test_a_cell_that_kills_its_workers_ends_the_run_by_name_and_keeps_the_others
     cluster, slow, monkeypatch, capsys
 ):
     assert run(cluster, "--seeds", "2") == 0
+    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)  # to be quick: it is 3
     deadly = (SlowCell(str(slow), dies_at=3),)
     monkeypatch.setattr(campaign, "studies_of", lambda *_, **__: deadly)
     assert run(cluster, "--seeds", "3,") == 2
     assert "WorkerDiedError: a worker died" in capsys.readouterr().err
     assert {row["seed"] for row in read_rows(tables.MEASURED / "legcnet.csv.gz")} == {"0", "1"}
+
+
+def test_a_scheduler_that_is_lost_in_mid_run_ends_the_run_by_name_and_loses_no_row(slow, capsys):
+    own = LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None)
+
+    def close_it():
+        while len(runs(slow)) < 3:
+            time.sleep(0.02)
+        own.close()
+
+    closer = threading.Thread(target=close_it)
+    closer.start()
+    assert run(own, "--seeds", "100") == 2
+    closer.join()
+    assert "SchedulerUnreachableError: the scheduler was lost" in capsys.readouterr().err
+    kept = tables.measured("legcnet")
+    assert not kept.duplicated(["seed", "metric"]).any()
+    assert {0, 1} <= set(kept.seed)
 
 
 def test_a_scheduler_that_does_not_answer_is_told_in_time(slow, monkeypatch, capsys):
