@@ -101,7 +101,7 @@ class DaskWorkers(ParallelBackendBase):
         return self.effective_n_jobs(n_jobs)
 
     def effective_n_jobs(self, n_jobs: int) -> int:
-        return max(len(self._client.nthreads()), 1)  # a worker may be about to be replaced
+        return max(len(self._client.nthreads()), 2)  # for 1, joblib would do the work here
 
     def submit(self, func: Callable[[], Any], callback: Callable[[Any], None]) -> Any:
         future = self._client.submit(func, pure=False)
@@ -131,7 +131,7 @@ def _named_death() -> Iterator[None]:
             why = f"a worker died, by lack of memory perhaps ({message}). {after}"
             raise WorkerDiedError(why) from error
         if kind in ("CancelledError", "FutureCancelledError"):
-            why = f"the scheduler was lost ({message}). {after}"
+            why = f"the scheduler was lost in mid-run. {after}"
             raise SchedulerUnreachableError(why) from error
         raise
 
@@ -151,7 +151,7 @@ def _cluster(scheduler: str | None, jobs: int, on: str) -> Iterator[Any]:
         def setup(self, worker: Any) -> None:
             claim_card(cards_here())
 
-    options = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": ":0"}
     try:
         client = Client(
             LocalCluster(**options) if scheduler is None else scheduler, timeout=PATIENCE

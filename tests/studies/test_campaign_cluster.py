@@ -18,13 +18,13 @@ from causalprune_lib.evidence.ledger import read_rows
 from causalprune_studies import __main__ as command
 from causalprune_studies import campaign, tables, workers
 
+OPTIONS = {"threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
 WHAT = ["seed", "metric", "value"]
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    options = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    with LocalCluster(n_workers=2, **options) as cluster:
+    with LocalCluster(n_workers=2, **OPTIONS) as cluster:
         yield cluster
 
 
@@ -73,7 +73,7 @@ def test_a_cell_that_kills_its_workers_ends_the_run_by_name_and_keeps_the_others
 
 
 def test_a_scheduler_that_is_lost_in_mid_run_ends_the_run_by_name_and_loses_no_row(slow, capsys):
-    own = LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None)
+    own = LocalCluster(n_workers=1, **OPTIONS)
 
     def close_it():
         while len(runs(slow)) < 3:
@@ -88,6 +88,7 @@ def test_a_scheduler_that_is_lost_in_mid_run_ends_the_run_by_name_and_loses_no_r
     kept = tables.measured("legcnet")
     assert not kept.duplicated(["seed", "metric"]).any()
     assert {0, 1} <= set(kept.seed)
+    assert os.getpid() not in {process for _, process in runs(slow)}  # one worker is no reason
 
 
 def test_a_scheduler_that_does_not_answer_is_told_in_time(slow, monkeypatch, capsys):
