@@ -30,7 +30,7 @@ Full data come from $CAUSALPRUNE_DATA, the cache or the network."""
 EXPECTED = (
     DiskFullError,
     FileHeldError,
-    ImportError,
+    workers.MissingPackageError,
     workers.NoFreeCardError,
     workers.SchedulerUnreachableError,
     workers.UnfitWorkersError,

@@ -30,6 +30,10 @@ POWERCAP = Path("/sys/class/powercap")
 _claimed: list[FileLock] = []  # held until this process ends
 
 
+class MissingPackageError(ImportError):
+    """The package that a backend needs is not installed."""
+
+
 class SchedulerUnreachableError(RuntimeError):
     """No Dask scheduler answers at the address, or it has no workers."""
 
@@ -143,7 +147,7 @@ def _cluster(scheduler: str | None, jobs: int, on: str) -> Iterator[Any]:
         from distributed import Client, LocalCluster
         from distributed.diagnostics.plugin import WorkerPlugin
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             "backend 'dask' needs the package distributed: pip install 'causalprune-lib[cluster]'"
         ) from error
 
