@@ -41,10 +41,16 @@ def rows_of_studies() -> dict[str, ModuleType]:
     return {rows: chapter for chapter in chapters() for rows in getattr(chapter, "STUDIES", ())}
 
 
+def profiles_of(rows: str) -> tuple[str, ...]:
+    """The profiles that the studies of a file of rows have specs for."""
+    chapter = rows_of_studies()[rows]
+    return tuple(_named(chapter, chapter.STUDIES[rows]))
+
+
 def studies_of(rows: str, profile: str, *, on: str = "cpu") -> tuple[Any, ...]:
     """The specs whose results make a file of rows, in a profile, to be computed on the device `on`.
 
-    The full ones are also what `python book/measure.py ROWS` runs and keeps.
+    `python -m causalprune_studies run ROWS` runs the full ones and keeps what they gave.
 
     Examples
     --------
@@ -55,7 +61,7 @@ def studies_of(rows: str, profile: str, *, on: str = "cpu") -> tuple[Any, ...]:
     known = rows_of_studies()
     check_choice("rows", rows, known)
     specs = _named(known[rows], known[rows].STUDIES[rows])
-    check_choice("profile", profile, specs)
+    check_choice(f"profile of {rows!r}", profile, specs)
     return tuple(replace(spec, on=on) for spec in specs[profile])
 
 

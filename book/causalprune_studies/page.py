@@ -175,7 +175,7 @@ def chapter_rows(name: str) -> pd.DataFrame:
     Parameters
     ----------
     name : str
-        A name that `python book/measure.py --help` lists.
+        A name that `python -m causalprune_studies run --list` shows.
 
     Raises
     ------
@@ -192,6 +192,7 @@ def chapter_rows(name: str) -> pd.DataFrame:
     check_choice("name", name, rows_of_studies())
     if name not in measured_names():
         raise NotMeasuredError(
-            f"the rows {name!r} are missing; this measures them: python book/measure.py {name}"
+            f"the rows {name!r} are missing; this measures them: "
+            f"python -m causalprune_studies run {name}"
         )
     return require_full(measured(name))

@@ -15,7 +15,7 @@ import random
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,7 +61,8 @@ def run_grid(
         The repetitions.
     out : path or None
         The CSV file to write and to resume from; compressed if its name ends in `.gz`. One that is
-        damaged or of something else is an error, and left as it is.
+        damaged, of something else or being written by another process is an error, and left as it
+        is.
     n_jobs : int
         Workers at a time; -1 is one per processor.
     backend : str or None
@@ -105,24 +106,26 @@ def run_grid(
     if threads is not None or n_jobs != 1:
         threads = check_int("threads", 1 if threads is None else threads)
     ledger = Ledger(None if out is None else Path(out))
-    todo = [
-        cell
-        for key, cell in cells.items()
-        if key not in ledger.cells or (retry_errors and ledger.failed(key))
-    ]
-    if todo:
-        ledger.save(order=cells)  # a forbidden folder shows itself before the work, not after
-    code, failures, done = code_provenance(), 0, len(cells) - len(todo)
-    with (
-        closing(_run(todo, n_jobs=n_jobs, backend=backend, threads=threads)) as finished,
-        tqdm(total=len(cells), initial=done, unit="cell", disable=not progress) as bar,
-    ):
-        for rows in finished:
-            key = rows[0]["cell"]
-            ledger.record(key, [row | code for row in rows], order=cells)
-            failures += ledger.failed(key)
-            bar.set_postfix(failed=failures, refresh=False)
-            bar.update()
+
+    def missing() -> list[Cell]:
+        left = cells.keys() - {k for k in ledger.cells if not (retry_errors and ledger.failed(k))}
+        return [cell for key, cell in cells.items() if key in left]
+
+    code, failures = code_provenance(), 0
+    with ledger if missing() else nullcontext():  # who only reads needs not be alone
+        if todo := missing():
+            ledger.save(order=cells)  # a forbidden folder shows itself before the work, not after
+        done = len(cells) - len(todo)
+        with (
+            closing(_run(todo, n_jobs=n_jobs, backend=backend, threads=threads)) as finished,
+            tqdm(total=len(cells), initial=done, unit="cell", disable=not progress) as bar,
+        ):
+            for rows in finished:
+                key = rows[0]["cell"]
+                ledger.record(key, [row | code for row in rows], order=cells)
+                failures += ledger.failed(key)
+                bar.set_postfix(failed=failures, refresh=False)
+                bar.update()
     errors = [ledger.cells[key][0]["error"] for key in cells if ledger.failed(key)]
     if errors:
         warnings.warn(

@@ -1,4 +1,4 @@
-"""The CSV file behind a grid: read with suspicion, written whole, never half.
+"""The CSV file behind a grid: read with suspicion, written whole, never half, by one at a time.
 
 Rows are kept as the text that was written. Numbers are read from that text only for the `DataFrame`
 handed to the caller, so a file that is read and written again does not drift. A file whose name
@@ -8,17 +8,19 @@ ends in `.gz` is compressed: equal rows give an equal file, on every machine and
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import io
 import re
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from math import nan
 from pathlib import Path
 
 import pandas as pd
 
-from causalprune_lib._files import replacing
+from causalprune_lib._files import holding, replacing
 from causalprune_lib.evidence.provenance import CODE_COLUMNS, MACHINE_COLUMNS
 
 KEY_COLUMNS = ("spec", "seed", "metric", "value", "error")
@@ -32,16 +34,37 @@ NUMBER = re.compile(r"-?(\d+\.?\d*(e[+-]?\d+)?|inf|Infinity)", re.IGNORECASE)
 Row = dict[str, str]  # column -> text; a column that is not there is an empty place
 
 
+class DiskFullError(OSError):
+    """The disk of the results is full; the file holds what it held before, whole."""
+
+
 class Ledger:
-    """The rows of finished cells, by cell, and the file they live in; None for memory only."""
+    """The rows of finished cells, by cell, and the file they live in; None for memory only.
+
+    Who writes enters it: a second one that would write the same file meets a `FileHeldError`.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        self._hold = ExitStack()
+        self._read()
+
+    def _read(self) -> None:
         self.cells: dict[str, list[Row]] = {}
-        self._in_step: tuple[int, ...] = ()  # the file when it held what `cells` holds
         self._columns: list[str] = []
         self._lines: dict[str, str] = {}  # of each cell, for as long as the columns stay
-        self._take_in_file()
+        if self.path is not None and self.path.exists():
+            for row in read_rows(self.path):
+                self.cells.setdefault(row["cell"], []).append(row)
+
+    def __enter__(self) -> Ledger:
+        if self.path is not None:
+            self._hold.enter_context(holding(self.path))
+            self._read()  # what another one has added meanwhile
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._hold.close()
 
     def failed(self, cell: str) -> bool:
         """True if the cell ended in a recorded error."""
@@ -49,7 +72,6 @@ class Ledger:
 
     def record(self, cell: str, rows: list[Row], *, order: Iterable[str]) -> None:
         """Add the rows of one finished cell and write the file; `order` sorts the cells in it."""
-        self._take_in_file()  # rows that another process has added meanwhile
         self.cells[cell] = rows
         self._lines.pop(cell, None)
         self.save(order=order)
@@ -68,25 +90,17 @@ class Ledger:
             self._lines[cell] = _lines_of(self.cells[cell], columns)
         header = _lines_of([{name: name for name in columns}], columns)
         text = header + "".join(self._lines[cell] for cell in self.cells)
-        with replacing(self.path) as draft:
-            draft.write_bytes(_packed(text) if self.path.suffix == ".gz" else text.encode())
-        self._in_step = _state(self.path)
-
-    def _take_in_file(self) -> None:
-        state = () if self.path is None or not self.path.exists() else _state(self.path)
-        if state in ((), self._in_step):
-            return
-        found: dict[str, list[Row]] = {}
-        for row in read_rows(self.path):
-            found.setdefault(row["cell"], []).append(row)
-        self.cells = self.cells | {key: found[key] for key in found if key not in self.cells}
-        self._in_step = state  # as it was before: what is written meanwhile is read next time
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    """Changes whenever the file is replaced or written to."""
-    status = path.stat()
-    return status.st_ino, status.st_mtime_ns, status.st_size
+        try:
+            with replacing(self.path) as draft:
+                draft.write_bytes(_packed(text) if self.path.suffix == ".gz" else text.encode())
+        except OSError as problem:
+            if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFullError(
+                problem.errno,
+                f"the disk of {self.path.parent} is full. {self.path.name} holds, whole, what it "
+                "held before the last cell: make room and start again, and only the rest is run",
+            ) from problem
 
 
 def columns_of(rows: Iterable[Row]) -> list[str]:

@@ -18,7 +18,7 @@ from causalprune_lib import __version__
 CODE_COLUMNS = ("causalprune_lib", "commit", "dirty")
 MACHINE_COLUMNS = ("device", "threads", "cpu", "platform", "python", "torch", "numpy")
 PACKAGE = Path(__file__).resolve().parent.parent
-RESULTS = (":(top,exclude)*.csv", ":(top,exclude)*.csv.gz")  # runs write them into the checkout
+RESULTS = (":(top,exclude)*.csv*",)  # runs write them, packed and locked, into the checkout
 
 
 def code_provenance() -> dict[str, str]:
