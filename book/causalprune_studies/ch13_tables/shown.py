@@ -1,0 +1,212 @@
+"""The cells of a published table as a reader sees them: a box that scrolls, points to draw."""
+
+from __future__ import annotations
+
+import html
+import re
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+from IPython.display import HTML
+
+from causalprune_studies.ch13_tables.cells import NOT_TESTED, SETTING
+from causalprune_studies.ch13_tables.legcnet import network_and_metric
+from causalprune_studies.tables import published_index
+
+DIGITS = {"fraction": ".3f", "%": ".2f", "epochs": ",.1f", "weights": ",.1f", "times": ".2f"}
+DIGITS |= {"exponent": ".2f", "weighted exponent": ".2f", "parameters": ",.0f"}
+UNITS = {"fraction": "", "%": " %", "times": " times", "none": "", "exponent": ""}
+UNITS |= {"weighted exponent": ""}
+PHRASES = {"best": "best of five", "same": "printed trial"}
+BOX = "max-height: 34rem; overflow: auto"
+
+
+def shown(table: pd.DataFrame) -> HTML:
+    """The cells in a box that scrolls, and below it where each number of ours comes from.
+
+    Letters in the last column stand for the sources: rows, profile, scale and command.
+    """
+    keys = _keys(table)
+    known = [key for key in keys.unique() if any(key)]
+    sources = dict(zip(known, string.ascii_lowercase, strict=False))
+    view = pd.DataFrame(
+        {
+            "published": [number(c.published, c.unit, printed=True) for c in table.itertuples()],
+            "here (95% interval)": [ours(c) for c in table.itertuples()],
+            "of": [f"{c.n:.0f} {c.units}" if c.n else "" for c in table.itertuples()],
+            "control": [control(c) for c in table.itertuples()],
+            **{
+                phrase: [number(v, u) for v, u in zip(table[name], table.unit, strict=True)]
+                for name, phrase in PHRASES.items()
+                if table[name].notna().any()
+            },
+            "source": [sources.get(key, "") for key in keys],
+        }
+    )
+    names = table.label.where(table.label.ne(table.column), "")
+    view.index = pd.MultiIndex.from_arrays([names, table.column], names=["row", "column"])
+    caption = html.escape(f"Table: {table.label.iloc[0]} and further rows")
+    box = (
+        f'<div class="paper-table" tabindex="0" role="region" aria-label="{caption}" style="{BOX}">'
+    )
+    listed = "".join(f"<li>{_source(key, letter)}</li>" for key, letter in sources.items())
+    return HTML(f"{box}{view.to_html(border=0)}</div><ul>{listed}</ul>")
+
+
+def number(value: float, unit: str, *, printed: bool = False) -> str:
+    """A number with its unit; `printed` keeps the digits of the paper.
+
+    Examples
+    --------
+    >>> number(0.8686, "fraction", printed=True), number(0.8686, "fraction"), number(6.3333, "%")
+    ('0.8686', '0.869', '6.33 %')
+    """
+    if value != value:
+        return ""
+    whole = printed and value == round(value) and 1000 <= abs(value) < 1e9
+    form = ",.0f" if whole else "g" if printed or unit not in DIGITS else DIGITS[unit]
+    text = f"{value:{form}}".replace("-", "−") if unit != "none" else f"{value:g}"
+    return text + UNITS.get(unit, "")
+
+
+def ours(cell: pd.Series) -> str:
+    """Our number of a cell with its interval, or why there is none."""
+    if cell.status == NOT_TESTED:
+        return NOT_TESTED
+    if cell.status == SETTING:
+        return f"set to {number(cell.mean, cell.unit, printed=True)}"
+    mean, low, high = (number(v, cell.unit) for v in (cell.mean, cell.low, cell.high))
+    return f"{mean} ({low} to {high})" if low else f"{mean} (all equal)" if cell.n > 1 else mean
+
+
+def control(cell: pd.Series) -> str:
+    """The control of a cell, and what it is."""
+    text = number(cell.control_mean, cell.unit)
+    return f"{text} ({cell.against})" if text else ""
+
+
+def _keys(table: pd.DataFrame) -> pd.Series:
+    parts = ("rows", "profile", "scale", "command")
+    return pd.Series(list(zip(*(table[part] for part in parts), strict=True)))
+
+
+def _source(key: tuple[str, ...], letter: str) -> str:
+    rows, profile, scale, command = map(html.escape, key)
+    if not rows:
+        return f"{letter}: counted in the network that the library builds"
+    scale = f", {scale}" if scale else ""
+    return f"{letter}: rows <em>{rows}</em>, profile {profile}{scale}: <code>{command}</code>"
+
+
+# What of a published table is drawn.
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Panels, each of the cells whose "row: column" has a pattern, and what a line is called."""
+
+    table: str
+    panels: Mapping[str, str]  # label of the axis -> pattern
+    line: Callable[[pd.Series], str]
+    log: tuple[str, ...] = ()
+
+
+ROWS = {"iris_csv": "iris", "iris3f": "iris 3f", "mnist": "MNIST", "legcnet_ft": "FT"}
+ROWS |= {"legcnet_pt": "PT", "lenet": "LeNet", "alexnet": "AlexNet", "resnet18": "ResNet18"}
+ROWS |= {"fashion_mnist": "Fashion", "cifar10": "CIFAR10", "tiny_imagenet": "Tiny"}
+METHODS = {"No-Pruning": "dense", "Magnitude Pruning": "magnitude", "Causal Pruning": "causal"}
+
+
+def in_short(row: str) -> str:
+    """The name of a row, short enough for a figure.
+
+    Examples
+    --------
+    >>> in_short("lenet/cifar10"), in_short("cancer")
+    ('LeNet CIFAR10', 'cancer')
+    """
+    return " ".join(ROWS.get(part, part) for part in row.split("/"))
+
+
+def _small(cell: pd.Series) -> str:
+    return f"{in_short(cell.row)}, {network_and_metric(cell.column)[0]}"
+
+
+def _method(cell: pd.Series) -> str:
+    return f"{in_short(cell.row)}, {METHODS[cell.column.partition(':')[0]]}"
+
+
+FIGURE_1 = {  # words of a column -> a shorter name
+    "before the drop": "drop begins",
+    "after the drop": "drop ends",
+    "width of the drop": "width of drop",
+    "overlap": "pruned by both",
+    "difference of the masks": "by one alone",
+    "test accuracy": "accuracy",
+}
+_SCORES = {"Accuracy (fraction)": ": Accuracy", "F1 (fraction)": ": F1"}
+_COSTS = {"Epochs": r": Epochs (?!\*)", "Pruned (%)": ": %Pruned"}
+EPOCHS, PENALTY = "Epochs or rounds (number)", "L1_coeff (number)"
+DRAWINGS = {
+    "legcnet_table1": Drawing("legcnet_table1", _SCORES | _COSTS, _small),
+    "legcnet_table2": Drawing("legcnet_table2", _SCORES | _COSTS, _small),
+    "legcnet_table3": Drawing(
+        "legcnet_table3", {k: v for k, v in (_SCORES | _COSTS).items() if "%" not in k}, _small
+    ),
+    "legcnet_table4": Drawing(
+        "legcnet_table4",
+        {"Exponent": "alpha$", "Weighted exponent": "alpha_w$"},
+        lambda cell: f"{in_short(cell.row)}, layer {cell.column[5]}",
+    ),
+    "causal_table1": Drawing(
+        "causal_table1",
+        {EPOCHS: "^N_"},
+        lambda cell: f"{cell.row} {cell.column.split()[-1]}",
+        log=(EPOCHS,),
+    ),
+    "causal_table2": Drawing(
+        "causal_table2",
+        {"Test accuracy (%)": "test accuracy$", "Pruned (%)": "Pruning: percent pruned$"},
+        _method,
+    ),
+    "causal_table3": Drawing(
+        "causal_table3",
+        {PENALTY: "L1_coeff$", "Pruned a round (fraction)": "mag_prune_frac$"},
+        lambda cell: in_short(cell.row),
+        log=(PENALTY,),
+    ),
+    "causal_figure1": Drawing(
+        "causal_figures",
+        {"Percent of weights, or of images (%)": f"^figure 1.*({'|'.join(FIGURE_1)})"},
+        lambda cell: f"{cell.row[7:11]} {next(FIGURE_1[k] for k in FIGURE_1 if k in cell.column)}"
+        + (f", {cell.row.partition('/')[2]}" if "accuracy" in cell.column[:13] else ""),
+    ),
+    "causal_figure3": Drawing(
+        "causal_figures",
+        {"Top eigenvalue over that of no pruning (times)": "^figure 3"},
+        lambda cell: in_short(cell.row.removeprefix("figure 3/")),
+        log=("Top eigenvalue over that of no pruning (times)",),
+    ),
+}  # fmt: skip
+
+
+def points(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """What a drawing shows of the cells: `panel`, `line`, `who`, `mean`, `low`, `high`."""
+    drawing, parts = DRAWINGS[name], []
+    for panel, pattern in drawing.panels.items():
+        chosen = [bool(re.search(pattern, f"{c.row}: {c.column}")) for c in table.itertuples()]
+        for cell in table[chosen].itertuples():
+            line = drawing.line(cell)
+            ends = {"published": (cell.published, None, None)}
+            ends["here"] = (cell.mean, cell.low, cell.high)
+            ends["control"] = (cell.control_mean, cell.control_low, cell.control_high)
+            parts += [(panel, line, who, *values) for who, values in ends.items()]
+    found = pd.DataFrame(parts, columns=["panel", "line", "who", "mean", "low", "high"])
+    return found.astype({"mean": float, "low": float, "high": float})
+
+
+def caption_of(name: str) -> str:
+    """What the index of published tables calls a table."""
+    return published_index().set_index("name").caption[name]

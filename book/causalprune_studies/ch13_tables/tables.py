@@ -1,0 +1,87 @@
+"""Every table and figure of the two papers that holds numbers, beside what we measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from causalprune_lib._validation import check_choice
+from causalprune_studies.ch13_tables import causal, legcnet
+from causalprune_studies.ch13_tables.cells import MEASURED, NOT_TESTED, SETTING, Cell, as_table
+from causalprune_studies.tables import published, published_index
+
+OURS: dict[str, Callable[[], list[Cell]]] = {
+    "legcnet_table1": lambda: legcnet.table_cells("legcnet_table1"),
+    "legcnet_table2": lambda: legcnet.table_cells("legcnet_table2"),
+    "legcnet_table3": lambda: legcnet.table_cells("legcnet_table3"),
+    "legcnet_table4": legcnet.exponent_cells,
+    "legcnet_figures": legcnet.figure_cells,
+    "causal_table1": causal.parameter_cells,
+    "causal_table2": causal.comparison_cells,
+    "causal_table3": causal.hyperparameter_cells,
+    "causal_figures": causal.figure_cells,
+    "causal_chita": list,  # nothing of it is measured
+}
+RANGES = {"fraction": 1.0, "%": 100.0}  # what no interval exceeds; nor does one go below 0
+
+
+def cells(name: str) -> pd.DataFrame:
+    """All cells of a published table, in its order, each with what we measured at its place.
+
+    Returns
+    -------
+    DataFrame
+        `row`, `label`, `column`, `unit`, `note` and `published` as in `published`; `status`
+        ("measured", "setting": not found but chosen, "not tested"); ours, in the paper's unit:
+        `mean`, `low`, `high`, `n` units of the kind `units`, `best` of the paper's five starts,
+        `same` (the trial that the paper prints); `control_mean`, `control_low`, `control_high`, of
+        what `against` says; `scale`, `rows`, `profile` and `command`. What is not there is NaN.
+
+    Examples
+    --------
+    >>> cells("causal_chita").status.unique().tolist()
+    ['not tested']
+    """
+    check_choice("name", name, OURS)
+    return joined(published(name), OURS[name]())
+
+
+def joined(paper: pd.DataFrame, ours: Sequence[Cell]) -> pd.DataFrame:
+    """The published cells, each once, with ours beside them; an unknown one of ours is an error."""
+    found = as_table(ours)
+    known = set(zip(paper.row, paper.column, strict=True))
+    lost = set(zip(found.row, found.column, strict=True)) - known
+    if lost:
+        raise ValueError(f"ours must name cells that the paper prints; got {sorted(lost)[0]}.")
+    paper = paper[["row", "label", "column", "unit", "note", "value"]]
+    table = paper.rename(columns={"value": "published"}).merge(
+        found, on=["row", "column"], how="left", validate="one_to_one"
+    )
+    words = ["units", "against", "scale", "rows", "profile", "command"]
+    table = table.fillna({"status": NOT_TESTED, "n": 0, **dict.fromkeys(words, "")})
+    most = table.unit.map(RANGES).fillna(math.inf)
+    ends = ["low", "high", "control_low", "control_high"]
+    return table.assign(**{end: table[end].clip(0, most) for end in ends})
+
+
+def all_cells() -> pd.DataFrame:
+    """The cells of all tables, with `table`, the name of each."""
+    return pd.concat([cells(name).assign(table=name) for name in OURS], ignore_index=True)
+
+
+def coverage(table: pd.DataFrame) -> pd.DataFrame:
+    """How many cells of each published table (index) were measured, set, or not tested.
+
+    "could be ours" counts the measured cells whose published number lies where one more unit of
+    ours would, of those in "with a range" that have two units at least, and not equal.
+    """
+    counts = table.groupby(["table", "status"], sort=False).size().unstack(fill_value=0)
+    counts = counts.reindex(columns=[MEASURED, SETTING, NOT_TESTED], fill_value=0)
+    counts.insert(0, "cells", counts.sum(axis=1))
+    inside = table.published.between(table.one_low, table.one_high)
+    ranged = table[table.one_low.notna()].assign(inside=inside).groupby("table").inside
+    counts["with a range"], counts["could be ours"] = ranged.size(), ranged.sum()
+    captions = published_index().set_index("name").caption
+    return counts.fillna(0).astype(int).set_axis(captions[counts.index], axis=0).rename_axis(None)
