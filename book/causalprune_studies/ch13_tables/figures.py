@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from causalprune_lib.evidence.statistics import require_columns
 from causalprune_lib.evidence.style import BLACK, BLUE, GREY, use_style
+from causalprune_studies.ch13_tables.shown import DRAWINGS, points
 from causalprune_studies.figures import plot_dots
 
 LOOKS = {
@@ -67,6 +69,7 @@ def plot_beside(table: pd.DataFrame, *, log: Collection[str] = ()) -> np.ndarray
             _panel(ax, table[table.panel == panel], lines, panel)
             if panel in log:
                 ax.set_xscale("log")
+                _few_ticks(ax)
         handles = _handles(set(table.who[table["mean"].notna()]))
         figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
     return np.array(list(axes))
@@ -83,6 +86,17 @@ def _panel(ax: Axes, part: pd.DataFrame, lines: list[str], xlabel: str) -> None:
         ax.get_legend().remove()
 
 
+def _few_ticks(ax: Axes) -> None:
+    """On a logarithmic axis shorter than a decade: 1, 2 and 5 in place of powers of ten."""
+    low, high = ax.get_xlim()
+    if high > 20 * low:
+        return
+    ticks = [step * 10.0**power for power in range(-3, 4) for step in (1, 2, 5)]
+    ax.set_xticks([tick for tick in ticks if low <= tick <= high])
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
 def _handles(who: set[str]) -> list[Line2D]:
     faces = {"published": "white"}
     return [
@@ -92,3 +106,8 @@ def _handles(who: set[str]) -> list[Line2D]:
         for name, look in LOOKS.items()
         if name in who
     ]
+
+
+def draw(cells: pd.DataFrame, name: str) -> np.ndarray:
+    """What `DRAWINGS` says of a published table, from its cells."""
+    return plot_beside(points(cells, name), log=DRAWINGS[name].log)

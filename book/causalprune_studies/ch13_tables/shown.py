@@ -13,21 +13,21 @@ from IPython.display import HTML
 
 from causalprune_studies.ch13_tables.cells import NOT_TESTED, SETTING
 from causalprune_studies.ch13_tables.legcnet import network_and_metric
-from causalprune_studies.tables import published_index
 
 DIGITS = {"fraction": ".3f", "%": ".2f", "epochs": ",.1f", "weights": ",.1f", "times": ".2f"}
 DIGITS |= {"exponent": ".2f", "weighted exponent": ".2f", "parameters": ",.0f"}
 UNITS = {"fraction": "", "%": " %", "times": " times", "none": "", "exponent": ""}
 UNITS |= {"weighted exponent": ""}
-PHRASES = {"best": "best of five", "same": "printed trial"}
 BOX = "max-height: 34rem; overflow: auto"
 
 
-def shown(table: pd.DataFrame) -> HTML:
+def shown(table: pd.DataFrame, title: str, *, best: str = "best of five") -> HTML:
     """The cells in a box that scrolls, and below it where each number of ours comes from.
 
-    Letters in the last column stand for the sources: rows, profile, scale and command.
+    Letters in the last column stand for the sources: rows, profile, scale and command. `best` says
+    what the column of that name holds, where there is one.
     """
+    phrases = {"best": best, "same": "printed trial"}
     keys = _keys(table)
     known = [key for key in keys.unique() if any(key)]
     sources = dict(zip(known, string.ascii_lowercase, strict=False))
@@ -39,7 +39,7 @@ def shown(table: pd.DataFrame) -> HTML:
             "control": [control(c) for c in table.itertuples()],
             **{
                 phrase: [number(v, u) for v, u in zip(table[name], table.unit, strict=True)]
-                for name, phrase in PHRASES.items()
+                for name, phrase in phrases.items()
                 if table[name].notna().any()
             },
             "source": [sources.get(key, "") for key in keys],
@@ -47,10 +47,8 @@ def shown(table: pd.DataFrame) -> HTML:
     )
     names = table.label.where(table.label.ne(table.column), "")
     view.index = pd.MultiIndex.from_arrays([names, table.column], names=["row", "column"])
-    caption = html.escape(f"Table: {table.label.iloc[0]} and further rows")
-    box = (
-        f'<div class="paper-table" tabindex="0" role="region" aria-label="{caption}" style="{BOX}">'
-    )
+    box = f'<div class="paper-table" tabindex="0" role="region" style="{BOX}"'
+    box += f' aria-label="{html.escape(title)}">'
     listed = "".join(f"<li>{_source(key, letter)}</li>" for key, letter in sources.items())
     return HTML(f"{box}{view.to_html(border=0)}</div><ul>{listed}</ul>")
 
@@ -205,8 +203,3 @@ def points(table: pd.DataFrame, name: str) -> pd.DataFrame:
             parts += [(panel, line, who, *values) for who, values in ends.items()]
     found = pd.DataFrame(parts, columns=["panel", "line", "who", "mean", "low", "high"])
     return found.astype({"mean": float, "low": float, "high": float})
-
-
-def caption_of(name: str) -> str:
-    """What the index of published tables calls a table."""
-    return published_index().set_index("name").caption[name]

@@ -24,6 +24,7 @@ OURS: dict[str, Callable[[], list[Cell]]] = {
     "causal_figures": causal.figure_cells,
     "causal_chita": list,  # nothing of it is measured
 }
+BOUND = r"\((?:from|to|at most|above|below)\)$"  # the end of a column that holds a bound
 RANGES = {"fraction": 1.0, "%": 100.0}  # what no interval exceeds; nor does one go below 0
 
 
@@ -60,7 +61,8 @@ def joined(paper: pd.DataFrame, ours: Sequence[Cell]) -> pd.DataFrame:
         found, on=["row", "column"], how="left", validate="one_to_one"
     )
     words = ["units", "against", "scale", "rows", "profile", "command"]
-    table = table.fillna({"status": NOT_TESTED, "n": 0, **dict.fromkeys(words, "")})
+    filled = {word: table[word].astype(object).fillna("") for word in words}
+    table = table.assign(**filled, n=table.n.fillna(0), status=table.status.fillna(NOT_TESTED))
     most = table.unit.map(RANGES).fillna(math.inf)
     ends = ["low", "high", "control_low", "control_high"]
     return table.assign(**{end: table[end].clip(0, most) for end in ends})
@@ -74,14 +76,20 @@ def all_cells() -> pd.DataFrame:
 def coverage(table: pd.DataFrame) -> pd.DataFrame:
     """How many cells of each published table (index) were measured, set, or not tested.
 
-    "could be ours" counts the measured cells whose published number lies where one more unit of
-    ours would, of those in "with a range" that have two units at least, and not equal.
+    "could be ours" counts the cells whose published number lies where one more unit of ours would.
+    "with a range" counts those that have such a range: two units at least, that differ, and a
+    published number that is no bound.
     """
     counts = table.groupby(["table", "status"], sort=False).size().unstack(fill_value=0)
     counts = counts.reindex(columns=[MEASURED, SETTING, NOT_TESTED], fill_value=0)
     counts.insert(0, "cells", counts.sum(axis=1))
     inside = table.published.between(table.one_low, table.one_high)
-    ranged = table[table.one_low.notna()].assign(inside=inside).groupby("table").inside
+    ranged = (
+        table[table.one_low.notna() & ~table.column.str.contains(BOUND)]
+        .assign(inside=inside)
+        .groupby("table")
+        .inside
+    )
     counts["with a range"], counts["could be ours"] = ranged.size(), ranged.sum()
     captions = published_index().set_index("name").caption
     return counts.fillna(0).astype(int).set_axis(captions[counts.index], axis=0).rename_axis(None)
