@@ -46,7 +46,7 @@ def shown(table: pd.DataFrame, title: str, *, best: str = "best of five") -> HTM
         }
     )
     names = table.label.where(table.label.ne(table.column), "")
-    view.index = pd.MultiIndex.from_arrays([names, table.column], names=["row", "column"])
+    view.index = pd.MultiIndex.from_arrays([names, table.column], names=[None, None])
     box = f'<div class="paper-table" tabindex="0" role="region" style="{BOX}"'
     box += f' aria-label="{html.escape(title)}">'
     listed = "".join(f"<li>{_source(key, letter)}</li>" for key, letter in sources.items())

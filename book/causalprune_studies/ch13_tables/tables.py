@@ -10,7 +10,7 @@ import pandas as pd
 from causalprune_lib._validation import check_choice
 from causalprune_studies.ch13_tables import causal, legcnet
 from causalprune_studies.ch13_tables.cells import MEASURED, NOT_TESTED, SETTING, Cell, as_table
-from causalprune_studies.tables import published, published_index
+from causalprune_studies.tables import published
 
 OURS: dict[str, Callable[[], list[Cell]]] = {
     "legcnet_table1": lambda: legcnet.table_cells("legcnet_table1"),
@@ -74,7 +74,7 @@ def all_cells() -> pd.DataFrame:
 
 
 def coverage(table: pd.DataFrame) -> pd.DataFrame:
-    """How many cells of each published table (index) were measured, set, or not tested.
+    """How many cells of each published table were measured, set, or not tested.
 
     "could be ours" counts the cells whose published number lies where one more unit of ours would.
     "with a range" counts those that have such a range: two units at least, that differ, and a
@@ -91,5 +91,17 @@ def coverage(table: pd.DataFrame) -> pd.DataFrame:
         .inside
     )
     counts["with a range"], counts["could be ours"] = ranged.size(), ranged.sum()
-    captions = published_index().set_index("name").caption
-    return counts.fillna(0).astype(int).set_axis(captions[counts.index], axis=0).rename_axis(None)
+    return counts.fillna(0).astype(int).rename(index=in_words).rename_axis(None)
+
+
+def in_words(name: str) -> str:
+    """The name of a published table for a reader.
+
+    Examples
+    --------
+    >>> in_words("legcnet_table1"), in_words("causal_chita")
+    ('LEGCNet, table 1', 'Causal pruning, CHITA')
+    """
+    paper, _, part = name.partition("_")
+    part = part.replace("table", "table ").replace("chita", "CHITA")
+    return f"{'LEGCNet' if paper == 'legcnet' else 'Causal pruning'}, {part}"
