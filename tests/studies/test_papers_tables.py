@@ -48,7 +48,7 @@ def test_every_published_cell_stands_exactly_once_as_printed(name, everything):
     assert table[["row", "column"]].equals(paper[["row", "column"]])
     assert (table.published == paper.value).all()
     page = shown(table, name).data
-    assert page.count("<tr>") - 1 == len(paper)  # and a line for the names of the index
+    assert page.count("<tr>") == len(paper)  # the head is no bare <tr>
     for text in paper.column.unique():
         assert text.replace("<", "&lt;") in page
 

@@ -61,8 +61,9 @@ def joined(paper: pd.DataFrame, ours: Sequence[Cell]) -> pd.DataFrame:
         found, on=["row", "column"], how="left", validate="one_to_one"
     )
     words = ["units", "against", "scale", "rows", "profile", "command"]
-    filled = {word: table[word].astype(object).fillna("") for word in words}
-    table = table.assign(**filled, n=table.n.fillna(0), status=table.status.fillna(NOT_TESTED))
+    empty = dict.fromkeys(words, "") | {"status": NOT_TESTED}
+    filled = {word: table[word].astype(object).fillna(text) for word, text in empty.items()}
+    table = table.assign(**filled, n=table.n.fillna(0))
     most = table.unit.map(RANGES).fillna(math.inf)
     ends = ["low", "high", "control_low", "control_high"]
     return table.assign(**{end: table[end].clip(0, most) for end in ends})
