@@ -236,6 +236,16 @@ def test_the_paper_scale_fills_the_cells_of_figure_2_and_of_table_3(paper_rows):
     assert at(hyper, "resnet18/cifar10", "L1_coeff").status == NOT_TESTED
 
 
+def test_what_is_not_tested_says_what_would_test_it(monkeypatch):
+    for known, there in (({}, False), ({paper_scale.TABLE2: None}, True)):
+        monkeypatch.setattr(tables, "rows_of_studies", lambda known=known: known)
+        found = tables.cells("causal_table2")
+        tiny = at(found, "lenet/tiny_imagenet", "Causal Pruning: test accuracy")
+        assert ("--profile paper" in tiny.command) == there
+        assert ("not measured yet" in shown(found, "table 2").data) == there
+        assert at(found, "alexnet/cifar10", "Causal Pruning: test accuracy").command == ""
+
+
 def test_a_drawing_shows_each_of_its_cells_in_one_place(everything):
     for name, drawing in DRAWINGS.items():
         drawn = points(everything[drawing.table], name)

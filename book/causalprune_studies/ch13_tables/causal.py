@@ -20,7 +20,15 @@ from causalprune_studies.ch08_causal_pruning.tables import (
     with_columns,
 )
 from causalprune_studies.ch09_flat_minima.tables import measure
-from causalprune_studies.ch13_tables.cells import Cell, Series, Source, by_seed, cell, setting
+from causalprune_studies.ch13_tables.cells import (
+    COUNTED,
+    Cell,
+    Series,
+    Source,
+    by_seed,
+    cell,
+    setting,
+)
 from causalprune_studies.ch13_tables.paper_scale import (
     METHODS,
     NEAR,
@@ -100,7 +108,7 @@ def counted(row: str) -> Cell:
     with torch.device("meta"):
         network = build_model(model, dataset=dataset, **options.get(model, {}))
     n = sum(weights.numel() for weights in network.parameters())
-    return setting(row, "# Params", n, Source("", "", 0, "networks"))
+    return setting(row, "# Params", n, Source(COUNTED, "", 0, "networks"))
 
 
 def in_rounds(rows: pd.DataFrame, row: str) -> Iterator[Cell]:

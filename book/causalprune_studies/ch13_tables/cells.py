@@ -14,13 +14,14 @@ from causalprune_studies.tables import measured, measured_names
 Cell = dict[str, object]
 Series = pd.Series  # values by seed
 MEASURED, SETTING, NOT_TESTED = "measured", "setting", "not tested"
+COUNTED = "counted"  # no rows, but the network that the library builds
 
 
 @dataclass(frozen=True)
 class Source:
     """What the cells of one study share."""
 
-    rows: str  # name of the file of rows
+    rows: str  # name of the file of rows, or COUNTED
     profile: str
     seeds: int
     units: str  # what was drawn independently
@@ -44,6 +45,8 @@ class Source:
         >>> Source("legcnet", "full", 10, "starts").command
         'python -m causalprune_studies run legcnet --profile full --seeds 10'
         """
+        if self.rows == COUNTED:
+            return ""
         profile = f"--profile {self.profile} --seeds {self.seeds}"
         return f"python -m causalprune_studies run {self.rows} {profile}"
 

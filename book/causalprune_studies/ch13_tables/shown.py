@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 from IPython.display import HTML
 
-from causalprune_studies.ch13_tables.cells import NOT_TESTED, SETTING
+from causalprune_studies.ch13_tables.cells import COUNTED, NOT_TESTED, SETTING
 from causalprune_studies.ch13_tables.legcnet import network_and_metric
 
 DIGITS = {"fraction": ".3f", "%": ".2f", "epochs": ",.1f", "weights": ",.1f", "times": ".2f"}
@@ -92,8 +92,10 @@ def _keys(table: pd.DataFrame) -> pd.Series:
 
 def _source(key: tuple[str, ...], letter: str) -> str:
     rows, profile, scale, command = map(html.escape, key)
-    if not rows:
+    if rows == COUNTED:
         return f"{letter}: counted in the network that the library builds"
+    if not rows:
+        return f"{letter}: not measured yet; this would: <code>{command}</code>"
     scale = f", {scale}" if scale else ""
     return f"{letter}: rows <em>{rows}</em>, profile {profile}{scale}: <code>{command}</code>"
 

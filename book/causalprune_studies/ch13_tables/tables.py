@@ -9,7 +9,16 @@ import pandas as pd
 
 from causalprune_lib._validation import check_choice
 from causalprune_studies.ch13_tables import causal, legcnet
-from causalprune_studies.ch13_tables.cells import MEASURED, NOT_TESTED, SETTING, Cell, as_table
+from causalprune_studies.ch13_tables.cells import (
+    MEASURED,
+    NOT_TESTED,
+    SETTING,
+    Cell,
+    Source,
+    as_table,
+)
+from causalprune_studies.ch13_tables.paper_scale import TABLE2
+from causalprune_studies.chapters import rows_of_studies
 from causalprune_studies.tables import published
 
 OURS: dict[str, Callable[[], list[Cell]]] = {
@@ -24,6 +33,7 @@ OURS: dict[str, Callable[[], list[Cell]]] = {
     "causal_figures": causal.figure_cells,
     "causal_chita": list,  # nothing of it is measured
 }
+IN_REACH = "test accuracy at L1_coeff 1e-14"  # beside LeNet's cells, of what the specs measure
 BOUND = r"\((?:from|to|at most|above|below)\)$"  # the end of a column that holds a bound
 RANGES = {"fraction": 1.0, "%": 100.0}  # what no interval exceeds; nor does one go below 0
 
@@ -46,7 +56,7 @@ def cells(name: str) -> pd.DataFrame:
     ['not tested']
     """
     check_choice("name", name, OURS)
-    return joined(published(name), OURS[name]())
+    return with_commands(joined(published(name), OURS[name]()))
 
 
 def joined(paper: pd.DataFrame, ours: Sequence[Cell]) -> pd.DataFrame:
@@ -67,6 +77,15 @@ def joined(paper: pd.DataFrame, ours: Sequence[Cell]) -> pd.DataFrame:
     most = table.unit.map(RANGES).fillna(math.inf)
     ends = ["low", "high", "control_low", "control_high"]
     return table.assign(**{end: table[end].clip(0, most) for end in ends})
+
+
+def with_commands(table: pd.DataFrame) -> pd.DataFrame:
+    """What is not tested, with the command that would test it, where a study of the book does."""
+    if TABLE2 not in rows_of_studies():
+        return table
+    within = table.row.str.startswith("lenet/") | table.column.eq(IN_REACH)
+    would = Source(TABLE2, "paper", 5, "networks").command
+    return table.assign(command=table.command.mask(within & table.status.eq(NOT_TESTED), would))
 
 
 def all_cells() -> pd.DataFrame:
