@@ -15,7 +15,7 @@ from causalprune_studies.ch05_legcnet.tables import paper_table, third_table
 from causalprune_studies.ch10_spectra.tables import alpha_table
 from causalprune_studies.ch13_tables import causal, legcnet, paper_scale, tables
 from causalprune_studies.ch13_tables.cells import MEASURED, NOT_TESTED, SETTING, Source, cell
-from causalprune_studies.ch13_tables.shown import DRAWINGS, number, points, shown
+from causalprune_studies.ch13_tables.shown import DRAWINGS, number, place, points, shown
 from causalprune_studies.page import chapter_rows
 from causalprune_studies.tables import published, published_index
 
@@ -48,7 +48,9 @@ def test_every_published_cell_stands_exactly_once_as_printed(name, everything):
     assert table[["row", "column"]].equals(paper[["row", "column"]])
     assert (table.published == paper.value).all()
     page = shown(table, name).data
-    assert page.count("<tr>") == len(paper)  # the head is no bare <tr>
+    assert page.count('<th scope="row"') == len(paper)
+    places = {place(cell.row, cell.label) for cell in paper.itertuples()}
+    assert page.count('<tr class="group">') == len(places)
     for text in paper.column.unique():
         assert text.replace("<", "&lt;") in page
 
@@ -147,15 +149,15 @@ def test_a_planted_difference_shows(everything):
     paper = published("legcnet_table1")
     ours = legcnet.table_cells("legcnet_table1")
     before = tables.joined(paper, ours)
-    place = (paper.row == "titanic") & (paper.column == "Accuracy LEGCNet-FT")
-    planted = paper.assign(value=paper.value.where(~place, 0.9))
+    where = (paper.row == "titanic") & (paper.column == "Accuracy LEGCNet-FT")
+    planted = paper.assign(value=paper.value.where(~where, 0.9))
     after = tables.joined(planted, ours)
     count = [
         tables.coverage(table.assign(table="legcnet_table1"))["could be ours"].item()
         for table in (before, after)
     ]
     assert count[0] - count[1] == 1
-    assert ">0.9<" in shown(after[place.to_numpy()], "planted").data
+    assert ">0.9</td>" in shown(after[where.to_numpy()], "planted").data
 
 
 def test_ours_cannot_name_a_cell_that_the_paper_does_not_print():

@@ -140,17 +140,18 @@ def by_seed(rows: pd.DataFrame) -> Series:
 
 
 def shares(**parts: tuple[float, float]) -> str:
-    """A scale: each part as "ours of the paper's", and its share where they differ.
+    """A scale: each part as "ours of the paper's", with its share where ours is smaller.
 
     Examples
     --------
-    >>> shares(images=(10_000, 50_000), rounds=(10, 10))
-    'images 10,000 of 50,000 (20%), rounds 10 of 10'
+    >>> shares(images=(10_000, 50_000), rounds=(10, 10), networks=(3, 1))
+    "images 10,000 of 50,000 (20%), rounds 10 of 10, networks 3 for the paper's 1"
     """
     texts = []
     for name, (ours, paper) in parts.items():
-        share = "" if ours == paper else f" ({ours / paper:.0%})"
-        texts.append(f"{name.replace('_', ' ')} {ours:,} of {paper:,}{share}")
+        share = f" ({ours / paper:.0%})" if ours < paper else ""
+        link = "for the paper's" if ours > paper else "of"
+        texts.append(f"{name.replace('_', ' ')} {ours:,} {link} {paper:,}{share}")
     return ", ".join(texts)
 
 

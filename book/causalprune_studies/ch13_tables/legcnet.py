@@ -14,7 +14,7 @@ import pandas as pd
 
 from causalprune_studies.ch05_legcnet.tables import released_or_ranked
 from causalprune_studies.ch10_spectra.tables import LAYERS, chosen
-from causalprune_studies.ch13_tables.cells import Cell, Series, Source, cell, setting
+from causalprune_studies.ch13_tables.cells import Cell, Series, Source, cell, setting, shares
 from causalprune_studies.page import chapter_rows
 from causalprune_studies.paper_networks.masks import published_trial
 from causalprune_studies.paper_networks.mnist import SHORT, mnist_settings
@@ -24,6 +24,7 @@ from causalprune_studies.tables import published
 NETWORKS = {"DN": "dense", "FT": "FT", "PT": "PT", "Random": "random", "Magnitude": "magnitude"}
 METRICS = {"Flops": "kept", "Non": "pruned", "%Pruned": "percent", "Epochs": "epochs"}
 METRICS |= {"Accuracy": "accuracy", "F1-score": "f1"}
+STARTS = 5  # of the paper
 OUTCOMES = ("accuracy", "f1", "epochs")
 BEST = {"accuracy": max, "f1": max, "epochs": min}
 TRIALS = {"dense": "DN", "FT": "LEGCNet-FT", "PT": "LEGCNet-PT"}  # as the list of trials has them
@@ -120,16 +121,16 @@ def table_cells(name: str) -> list[Cell]:
     """The cells of table 1, 2 or 3."""
     rows, mnist = chapter_rows("legcnet"), chapter_rows("legcnet-mnist")
     found = tabular_values(rows) | mnist_values(mnist)
-    scale = "all examples and epochs, starts {} of 5"
+    small = Source.of("legcnet", rows, units="starts")
+    large = Source.of("legcnet-mnist", mnist, units="networks")
+    everything = "all examples, all epochs, "
     sources = {
-        "legcnet": Source.of("legcnet", rows, units="starts").at(scale.format(rows.seed.nunique())),
-        "legcnet-mnist": Source.of("legcnet-mnist", mnist, units="networks").at(
-            scale.format(mnist.seed.nunique()).replace("starts", "networks")
-        ),
+        False: small.at(everything + shares(starts=(small.seeds, STARTS))),
+        True: large.at(everything + shares(networks=(large.seeds, STARTS))),
     }
     cells = []
     for row, column in published(name)[["row", "column"]].itertuples(index=False):
-        source = sources["legcnet-mnist" if row == "mnist" else "legcnet"]
+        source = sources[row == "mnist"]
         value = chosen_value(row, column)
         if value is not None:
             cells.append(setting(row, column, value, source))
@@ -183,8 +184,8 @@ def chosen_value(row: str, column: str) -> float | None:
 
 def spectra_source(rows: pd.DataFrame) -> Source:
     """Of the rows that table 4 and figures 2 to 6 are set beside."""
-    scale = f"all images and epochs, networks {rows.seed.nunique()} of 1"
-    return Source.of("judged-networks", rows, units="networks").at(scale)
+    source = Source.of("judged-networks", rows, units="networks")
+    return source.at("all images, all epochs, " + shares(networks=(source.seeds, 1)))
 
 
 def exponent_cells() -> list[Cell]:

@@ -16,8 +16,7 @@ from causalprune_studies.ch13_tables.legcnet import network_and_metric
 
 DIGITS = {"fraction": ".3f", "%": ".2f", "epochs": ",.1f", "weights": ",.1f", "times": ".2f"}
 DIGITS |= {"exponent": ".2f", "weighted exponent": ".2f", "parameters": ",.0f"}
-UNITS = {"fraction": "", "%": " %", "times": " times", "none": "", "exponent": ""}
-UNITS |= {"weighted exponent": ""}
+UNITS = {"%": " %", "times": " times"}
 BOX = "max-height: 34rem; overflow: auto"
 
 
@@ -31,26 +30,52 @@ def shown(table: pd.DataFrame, title: str, *, best: str = "best of five") -> HTM
     keys = _keys(table)
     known = [key for key in keys.unique() if any(key)]
     sources = dict(zip(known, string.ascii_lowercase, strict=False))
-    view = pd.DataFrame(
-        {
-            "published": [number(c.published, c.unit, printed=True) for c in table.itertuples()],
-            "here (95% interval)": [ours(c) for c in table.itertuples()],
-            "of": [f"{c.n:.0f} {c.units}" if c.n else "" for c in table.itertuples()],
-            "control": [control(c) for c in table.itertuples()],
-            **{
-                phrase: [number(v, u) for v, u in zip(table[name], table.unit, strict=True)]
-                for name, phrase in phrases.items()
-                if table[name].notna().any()
-            },
-            "source": [sources.get(key, "") for key in keys],
-        }
-    )
-    names = table.label.where(table.label.ne(table.column), "")
-    view.index = pd.MultiIndex.from_arrays([names, table.column], names=[None, None])
+    texts = {
+        "published": [number(c.published, c.unit, printed=True) for c in table.itertuples()],
+        "here (95% interval)": [ours(c) for c in table.itertuples()],
+        "of": [f"{c.n:.0f} {c.units}" if c.n else "" for c in table.itertuples()],
+        "control": [control(c) for c in table.itertuples()],
+        **{
+            phrase: [number(v, u) for v, u in zip(table[name], table.unit, strict=True)]
+            for name, phrase in phrases.items()
+            if table[name].notna().any()
+        },
+        "source": [sources.get(key, "") for key in keys],
+    }
+    places = [place(c.row, c.label) for c in table.itertuples()]
+    view = pd.DataFrame(texts, index=[places, table.column])
     box = f'<div class="paper-table" tabindex="0" role="region" style="{BOX}"'
     box += f' aria-label="{html.escape(title)}">'
     listed = "".join(f"<li>{_source(key, letter)}</li>" for key, letter in sources.items())
-    return HTML(f"{box}{view.to_html(border=0)}</div><ul>{listed}</ul>")
+    return HTML(f"{box}{_html(view)}</div><ul>{listed}</ul>")
+
+
+def place(row: str, label: str) -> str:
+    """Where a cell stands: the heading of its row, and the figure if it is one's.
+
+    Examples
+    --------
+    >>> place("figure 2(c)/causal", "LeNet on CIFAR10"), place("cancer", "Cancer(12)")
+    ('Figure 2(c): LeNet on CIFAR10', 'Cancer(12)')
+    """
+    figure = row.partition("/")[0]
+    return f"{figure.capitalize()}: {label}" if figure.startswith("figure") else label
+
+
+def _html(view: pd.DataFrame) -> str:
+    """A table in which each first level of the index is a line above its cells, as wide as all."""
+    lines, width, left = [], len(view.columns) + 1, 'style="text-align: left"'
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in view)
+    head = f'<th scope="col" {left}>cell</th>{head}'
+    for label, part in view.groupby(level=0, sort=False):
+        lines.append(
+            f'<tr class="group"><th colspan="{width}" {left}>{html.escape(label)}</th></tr>'
+        )
+        for (_, column), *texts in part.itertuples():
+            cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
+            lines.append(f'<tr><th scope="row" {left}>{html.escape(column)}</th>{cells}</tr>')
+    body = "".join(lines)
+    return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def number(value: float, unit: str, *, printed: bool = False) -> str:
@@ -61,12 +86,17 @@ def number(value: float, unit: str, *, printed: bool = False) -> str:
     >>> number(0.8686, "fraction", printed=True), number(0.8686, "fraction"), number(6.3333, "%")
     ('0.8686', '0.869', '6.33 %')
     """
+    digits = _digits(value, unit, printed=printed)
+    return digits + UNITS.get(unit, "") if digits else ""
+
+
+def _digits(value: float, unit: str, *, printed: bool = False) -> str:
     if value != value:
         return ""
     whole = printed and value == round(value) and 1000 <= abs(value) < 1e9
     form = ",.0f" if whole else "g" if printed or unit not in DIGITS else DIGITS[unit]
-    text = f"{value:{form}}".replace("-", "−") if unit != "none" else f"{value:g}"
-    return text + UNITS.get(unit, "")
+    text = f"{value:{form}}"
+    return text if "e-" in text else text.replace("-", "\N{MINUS SIGN}")
 
 
 def ours(cell: pd.Series) -> str:
@@ -75,8 +105,10 @@ def ours(cell: pd.Series) -> str:
         return NOT_TESTED
     if cell.status == SETTING:
         return f"set to {number(cell.mean, cell.unit, printed=True)}"
-    mean, low, high = (number(v, cell.unit) for v in (cell.mean, cell.low, cell.high))
-    return f"{mean} ({low} to {high})" if low else f"{mean} (all equal)" if cell.n > 1 else mean
+    low, high = (_digits(end, cell.unit) for end in (cell.low, cell.high))
+    why = "all equal" if cell.n > 1 else "one alone"
+    interval = f"{low} to {high}" if low else why
+    return f"{_digits(cell.mean, cell.unit)} ({interval}){UNITS.get(cell.unit, '')}"
 
 
 def control(cell: pd.Series) -> str:
