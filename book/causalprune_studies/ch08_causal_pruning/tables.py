@@ -239,12 +239,6 @@ def published_lenets() -> pd.DataFrame:
     return cells.rename_axis(columns=None).reset_index()
 
 
-def published_table(number: int) -> pd.DataFrame:
-    """The paper's table 2 or 3: a row for each network, all cells as printed."""
-    table = published(f"causal_table{number}")
-    return table.pivot(index="label", columns="column", values="value").loc[table.label.unique()]
-
-
 def amounts_of_alpha(scores: CausalScores, n: int = 60) -> pd.DataFrame:
     """What the released rule keeps of each layer at `n` alphas: `alpha`, `layer`, `density`."""
     top, parts = max(scores.alpha_max.values()), []
