@@ -1,7 +1,7 @@
 """What a claim of a paper came to when it was tested, and on which rows that rests.
 
-A verdict is drawn from runs of known code at full size, or at that of the papers: `require_full`
-holds that line. Quick runs illustrate; they decide nothing.
+A verdict is drawn from full-size runs of known code only: `require_full` holds that line.
+Quick runs illustrate; they decide nothing.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ NEEDED += ("seconds", "started", "seed")
 def require_full(frame: pd.DataFrame) -> pd.DataFrame:
     """Return `frame` if a verdict may rest on it; raise otherwise.
 
-    Every row must be a result (no recorded error) of profile "full" or "paper", from a commit with
-    nothing changed since, with versions, device, seconds, start and seed.
+    Every row must be a result (no recorded error) of profile "full", from a commit with nothing
+    changed since, with versions, device, seconds, start and seed.
 
-    >>> require_full(pd.DataFrame({"profile": ["quick"], "value": [0.9]}))  # doctest: +ELLIPSIS
+    >>> require_full(pd.DataFrame({"profile": ["quick"], "value": [0.9]}))
     Traceback (most recent call last):
         ...
-    ValueError: frame must have profile "full" or "paper" in every row; got 1 of 1 rows ...
+    ValueError: frame must have profile "full" in every row; got 1 of 1 rows otherwise: 'quick'.
     """
     require_columns("frame", frame, [])
     if frame.empty:
@@ -44,8 +44,7 @@ def require_full(frame: pd.DataFrame) -> pd.DataFrame:
                 f"otherwise: {column[broken].iloc[0]!r}."
             )
 
-    sizes = ("full", "paper")
-    check("profile", 'have profile "full" or "paper"', lambda column: column.isin(sizes))
+    check("profile", 'have profile "full"', lambda column: column.eq("full"))
     for name in NEEDED:
         check(name, f"say {name}", lambda column: column.notna() & column.ne(""))
     check("dirty", 'have dirty "False"', lambda column: column.astype(str).str.lower().eq("false"))
