@@ -1,9 +1,8 @@
-"""Run the studies of a chapter and keep their rows in book/causalprune_studies/rows/measured/.
+"""Run the full studies of a chapter and keep their rows in book/causalprune_studies/rows/measured/.
 
     python book/measure.py what-a-network-can-lose --seeds 3
 
-writes `what-a-network-can-lose.csv.gz` there: the full studies, or with `--profile paper` those of
-the papers' own size, where a chapter has them. Every row says which commit, versions, device and
+writes `what-a-network-can-lose.csv.gz` there. Every row says which commit, versions, device and
 seed gave it, so commit your changes first: rows from changed code are marked as such and no verdict
 accepts them. A run that was stopped goes on where it was. Full data come from $CAUSALPRUNE_DATA,
 the cache or the network.
@@ -24,7 +23,7 @@ from causalprune_studies.chapters import rows_of_studies, studies_of
 
 def known_rows() -> str:
     """A line for each name of rows: its chapter, and its full specs."""
-    lines = ["ROWS, the chapter that they belong to, and what is run at full size:"]
+    lines = ["ROWS, the chapter that they belong to, and what is run:"]
     for rows, chapter in rows_of_studies().items():
         specs = dict.fromkeys(type(spec).__name__ for spec in studies_of(rows, "full"))
         lines.append(f"  {rows:36} {chapter.PAGE[:2]} {chapter.TITLE:25} {', '.join(specs)}")
@@ -45,12 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--on", default="cuda" if torch.cuda.is_available() else "cpu", help="device (a GPU if any)"
     )
-    parser.add_argument(
-        "--profile", choices=("full", "paper"), default="full", help="size of the studies (full)"
-    )
     chosen = parser.parse_args(arguments)
     out = tables.MEASURED / f"{chosen.rows}{tables.PACKED}"
-    specs = studies_of(chosen.rows, chosen.profile, on=chosen.on)
+    specs = studies_of(chosen.rows, "full", on=chosen.on)
     run_grid(specs, range(chosen.seeds), out=out, n_jobs=chosen.jobs)
     print(f"wrote {out}")
 
