@@ -8,6 +8,7 @@ import http.server
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
@@ -34,14 +35,22 @@ COLOUR_RULES = ("color-contrast", "link-in-text-block")
 EVERY_RULE = {}
 COLOURS = {"runOnly": list(COLOUR_RULES)}
 NO_COLOURS = {"rules": {rule: {"enabled": False} for rule in COLOUR_RULES}}
-# Colours and width in px. Text is judged in both colours on a screen, where no table hides its
-# columns; the rest of a page is one in both colours, and is judged at both widths.
-LOOKS = {
-    ("light", 1280): EVERY_RULE,
-    ("dark", 1280): COLOURS,
-    ("light", 390): NO_COLOURS,
-}
-EVERY_LOOK = dict.fromkeys([*LOOKS, ("dark", 390)], EVERY_RULE)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a page is opened, and what axe is asked about it."""
+
+    scheme: str
+    width: int  # px
+    rules: dict
+    turned_dark: bool = False  # whether it is turned dark afterwards, and its colours judged again
+
+
+# Text is judged in both colours on a screen, where no table hides its columns; the rest of a page
+# is one in both colours, and is judged at both widths.
+LOOKS = [Look("light", 1280, EVERY_RULE, turned_dark=True), Look("light", 390, NO_COLOURS)]
+EVERY_LOOK = [Look(s, width, EVERY_RULE) for s in ("light", "dark") for width in (1280, 390)]
 
 # True once MathJax, if the page has it, is loaded: before, `window.MathJax` holds settings alone.
 MATH_HERE = """() => !document.querySelector('script[src*="mathjax"]')
@@ -66,6 +75,7 @@ RAW_TEX = r"""() => {
 # nothing, at length.
 SPARE_AXE = """() => {
     document.querySelectorAll('mjx-container svg :is(path, use)').forEach(shape => shape.remove());
+    document.querySelectorAll('[data-same-look]').forEach(text => delete text.dataset.sameLook);
     const left = new Map(), behind = new Map(), says = element => element.checkVisibility()
         && [...element.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim());
     for (const block of document.querySelectorAll('pre, table')) {
@@ -85,6 +95,8 @@ SPARE_AXE = """() => {
             seen.add(texts.get(element));
         }
     } }"""
+TURNED_DARK = """() => document.documentElement.dataset.theme === 'dark'
+    && !document.getAnimations().length"""
 OVERFLOW = """() => document.documentElement.scrollWidth - document.documentElement.clientWidth"""
 
 
@@ -123,12 +135,12 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-def faults(
-    browser: Browser, address: str, page_name: str, scheme: str, width: int, rules: dict
-) -> list[str]:
-    """All that is wrong with one page in one look, by these rules of axe; empty for a good page."""
+def faults(browser: Browser, address: str, page_name: str, look: Look) -> list[str]:
+    """All that is wrong with one page in one look; an empty list is a good page."""
     context = browser.new_context(
-        color_scheme=scheme, viewport={"width": width, "height": 900}, reduced_motion="reduce"
+        color_scheme=look.scheme,
+        viewport={"width": look.width, "height": 900},
+        reduced_motion="reduce",
     )
     try:
         page, found = context.new_page(), []
@@ -143,7 +155,11 @@ def faults(
         found += [f"image without alternative text: {src}" for src in page.evaluate(BARE_IMAGES)]
         if page.evaluate(OVERFLOW) > 0:
             found.append(f"the page is {page.evaluate(OVERFLOW)} px wider than the screen")
-        found += _axe(page, rules)
+        found += _axe(page, look.rules)
+        if look.turned_dark:
+            page.emulate_media(color_scheme="dark")
+            page.wait_for_function(TURNED_DARK)
+            found += [f"turned dark: {fault}" for fault in _axe(page, COLOURS)]
         return found
     finally:
         context.close()

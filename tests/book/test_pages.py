@@ -55,9 +55,9 @@ def address(built_book):
 def test_page_is_sound_in_light_and_dark_wide_and_narrow(browser, address, page):
     looks = EVERY_LOOK if page in IN_EVERY_LOOK else LOOKS
     found = {
-        f"{scheme}, {width} px": wrong
-        for (scheme, width), rules in looks.items()
-        if (wrong := faults(browser, address, page, scheme, width, rules))
+        f"{look.scheme}, {look.width} px": wrong
+        for look in looks
+        if (wrong := faults(browser, address, page, look))
     }
     assert found == {}
 
