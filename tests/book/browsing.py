@@ -95,8 +95,8 @@ SPARE_AXE = """() => {
             seen.add(texts.get(element));
         }
     } }"""
-TURNED_DARK = """() => document.documentElement.dataset.theme === 'dark'
-    && !document.getAnimations().length"""
+AT_ONCE = "*, ::before, ::after { transition: none !important; }"
+IS_DARK = "() => document.documentElement.dataset.theme === 'dark'"
 OVERFLOW = """() => document.documentElement.scrollWidth - document.documentElement.clientWidth"""
 
 
@@ -157,8 +157,9 @@ def faults(browser: Browser, address: str, page_name: str, look: Look) -> list[s
             found.append(f"the page is {page.evaluate(OVERFLOW)} px wider than the screen")
         found += _axe(page, look.rules)
         if look.turned_dark:
+            page.add_style_tag(content=AT_ONCE)
             page.emulate_media(color_scheme="dark")
-            page.wait_for_function(TURNED_DARK)
+            page.wait_for_function(IS_DARK)
             found += [f"turned dark: {fault}" for fault in _axe(page, COLOURS)]
         return found
     finally:
