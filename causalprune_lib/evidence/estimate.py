@@ -74,25 +74,23 @@ class Estimate:
         clusters : sequence (n,), optional
             What units belong to. Each cluster counts once, by its mean.
         bounds : (float, float)
-            What the mean cannot leave. The interval is cut there. If all values are equal to one
-            of two finite bounds, Student's interval would be a point: the other end is then that
-            of Clopper and Pearson for n successes of n, which holds for any values in the bounds.
+            What values and mean cannot leave. The interval is cut there. If all values are equal,
+            Student's interval would be a point: it is then the one of Clopper and Pearson for n
+            successes of n, where a failure may lie at either of two finite bounds.
         """
-        values = np.asarray(values, dtype=float)
-        if not np.isfinite(values).all():
-            raise ValueError(f"values must be finite; got {values.tolist()}.")
+        values, (least, most) = np.asarray(values, dtype=float), bounds
+        if not (np.isfinite(values) & (values >= least) & (values <= most)).all():
+            raise ValueError(f"values must be finite and in {bounds}; got {values.tolist()}.")
         if clusters is not None:
             found = pd.Series(values).groupby(np.asarray(clusters, dtype=object), sort=False)
             values = found.mean().to_numpy()
         n = len(values)
-        low, high = t_interval(values, level)
-        least, most = bounds
-        if n and math.isfinite(least) and math.isfinite(most):
-            share = ((1 - level) / 2) ** (1 / n)
-            low = least + share * (most - least) if (values == most).all() else low
-            high = most - share * (most - least) if (values == least).all() else high
+        mean = float(np.clip(values.mean(), least, most)) if n else math.nan
         sd = float(values.std(ddof=1)) if n > 1 else math.nan
-        mean = float(values.mean()) if n else math.nan
+        low, high = t_interval(values, level)
+        if n and np.ptp(values) == 0 and math.isfinite(most - least):
+            share = ((1 - level) / 2) ** (1 / n)
+            low, high = least + share * (mean - least), most - share * (most - mean)
         return cls(mean, max(low, least), min(high, most), n, units, sd)
 
     @classmethod
