@@ -138,7 +138,7 @@ def exponents(*, weights=0.99, nulls=1.0, maps=1.0, told=0.1, ar1=0.8, shuffled=
     ("changes", "expected"),
     [
         ({}, [TOO, NO, NO]),
-        ({"nulls": 0.03, "told": 0.9}, [TOO, YES, YES]),
+        ({"nulls": 0.03, "told": 0.9, "ar1": 0.1}, [TOO, YES, YES]),
         ({"told": 0.9, "ar1": 0.9}, [TOO, NO, TOO]),  # noise is told apart as often
         ({"shuffled": 0.5}, [YES, NO, NO]),
         ({"weights": 0.7, "shuffled": 0.5}, [NO, NO, NO]),
