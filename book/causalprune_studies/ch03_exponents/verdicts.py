@@ -53,7 +53,7 @@ def _positive_marks_chaos(rows: pd.DataFrame) -> Iterator[Finding]:
     passes, maps = _of_maps(positive)
     for process in NOT_CHAOTIC:
         share = estimate(_of(positive, process), "draws", **SHARES)
-        note = f"of the windows of a chaotic map, at least {maps:.0%} are positive"
+        note = f"in the worse of the two maps {maps:.0%} of the windows are positive"
         yield Finding(process, share, passes_where_known=passes, note=note)
 
 
@@ -68,8 +68,8 @@ def _weights_hold_chaos(rows: pd.DataFrame) -> Iterator[Finding]:
             process,
             scale=scale,
             passes_where_known=passes,
-            note=f"of the windows of a chaotic map, at least {maps:.0%} are told apart; whether "
-            "the test can tell chaos in many dimensions is not known",
+            note=f"in the worse of two chaotic maps {maps:.0%} of the windows are told apart; "
+            "whether the test can tell chaos in many dimensions is not known",
         )
 
 
