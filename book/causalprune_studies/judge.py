@@ -123,6 +123,7 @@ def _verdict(claim: Claim, finding: Finding) -> Verdict:
         scale=known | dict(finding.scale),
         least_scale=claim.least_scale,
         passes_where_known=finding.passes_where_known,
+        asked_by=claim.asked_by,
         note=finding.note,
     )
 
@@ -163,15 +164,24 @@ def compared(
 ) -> dict[str, Estimate]:
     """A method against what it is said to beat, and against its control: fields of a `Finding`.
 
-    `cluster` is one of the columns `pair_on`: its values are then the units.
+    Over the pairs that have all three; without estimates where these are too few. `cluster` is one
+    of the columns `pair_on`: its values are then the units.
     """
-    sides = {"estimate": (method, base), "control_estimate": (control, base)}
-    found = {}
-    for name, (a, b) in {**sides, "beyond_control": (method, control)}.items():
-        gap = gaps(frame, between, a, b, pair_on=pair_on)
-        clusters = None if cluster is None else gap.index.get_level_values(cluster)
-        found[name] = estimate(gap, units, factor=factor, clusters=clusters)
-    return found
+    require_columns("frame", frame, [between, *pair_on, "value"])
+    sides = frame[frame[between].isin([method, base, control])]
+    sides = sides.pivot(index=list(pair_on), columns=between, values="value")
+    sides = sides.reindex(columns=[method, base, control]).dropna()
+    clusters = None if cluster is None else sides.index.get_level_values(cluster)
+    if len(sides if cluster is None else set(clusters)) < 2:
+        return {"estimate": None}
+    return {
+        name: estimate(sides[a] - sides[b], units, factor=factor, clusters=clusters)
+        for name, a, b in (
+            ("estimate", method, base),
+            ("control_estimate", control, base),
+            ("beyond_control", method, control),
+        )
+    }
 
 
 def metric_rows(rows: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -31,7 +31,7 @@ class Estimate:
     --------
     >>> gain = Estimate.of_mean([2.1, 3.4, 2.6], units="networks")
     >>> print(gain)
-    2.7 (1.07 to 4.33; 3 networks)
+    2.7 (1.1 to 4.3; 3 networks)
     >>> gain.units_needed(0.5)
     16
     """
@@ -74,9 +74,9 @@ class Estimate:
         clusters : sequence (n,), optional
             What units belong to. Each cluster counts once, by its mean.
         bounds : (float, float)
-            What values and mean cannot leave. The interval is cut there. If all values are equal,
-            Student's interval would be a point: it is then the one of Clopper and Pearson for n
-            successes of n, where a failure may lie at either of two finite bounds.
+            What no value can leave. The interval is cut there. Where all values are equal
+            Student's interval would be a point; with bounds it is what Clopper and Pearson's
+            leaves: so much of the law may still lie elsewhere.
         """
         values, (least, most) = np.asarray(values, dtype=float), bounds
         if not (np.isfinite(values) & (values >= least) & (values <= most)).all():
@@ -85,12 +85,12 @@ class Estimate:
             found = pd.Series(values).groupby(np.asarray(clusters, dtype=object), sort=False)
             values = found.mean().to_numpy()
         n = len(values)
-        mean = float(np.clip(values.mean(), least, most)) if n else math.nan
-        sd = float(values.std(ddof=1)) if n > 1 else math.nan
         low, high = t_interval(values, level)
-        if n and np.ptp(values) == 0 and math.isfinite(most - least):
-            share = ((1 - level) / 2) ** (1 / n)
-            low, high = least + share * (mean - least), most - share * (most - mean)
+        if n and math.isfinite(most - least) and (values == values[0]).all():
+            share = ((1 - level) / 2) ** (1 / n)  # of the law, at least, lies at this value
+            low, high = (share * values[0] + (1 - share) * end for end in bounds)
+        sd = float(values.std(ddof=1)) if n > 1 else math.nan
+        mean = float(values.mean()) if n else math.nan
         return cls(mean, max(low, least), min(high, most), n, units, sd)
 
     @classmethod
@@ -98,7 +98,7 @@ class Estimate:
         """Geometric mean of positive values; options as in `of_mean`.
 
         >>> print(Estimate.of_ratio([0.5, 1.0, 2.0], units="networks"))
-        1 (0.179 to 5.59; 3 networks)
+        1.0 (0.2 to 5.6; 3 networks)
         """
         logs = cls.of_mean(np.log(np.asarray(values, dtype=float)), **options)
         ends = map(math.exp, (logs.effect, logs.low, logs.high))
@@ -109,7 +109,7 @@ class Estimate:
         """Share k / n of the units in which something holds, with Clopper and Pearson's interval.
 
         >>> print(Estimate.of_share(10, 10, units="networks"))
-        1 (0.692 to 1; 10 networks)
+        1.00 (0.69 to 1.00; 10 networks)
         """
         low, high = proportion_confint(k, n, alpha=1 - level, method="beta")
         return cls(k / n, float(low), float(high), n, units, math.sqrt(k / n * (1 - k / n)))
@@ -146,5 +146,8 @@ class Estimate:
         return abs(distance) / self.sd if known else math.nan
 
     def __str__(self) -> str:
-        ends = f"{self.effect:.3g} ({self.low:.3g} to {self.high:.3g}"
-        return f"{ends}; {self.n} {self.units})"
+        half = (self.high - self.low) / 2 or abs(self.effect) / 10 or 1.0
+        digits = min(max(0, 1 - math.floor(math.log10(half))), 6)
+        ends = (f"{end:.{digits}f}" for end in (self.effect, self.low, self.high))
+        effect, low, high = (end.lstrip("-") if not float(end) else end for end in ends)
+        return f"{effect} ({low} to {high}; {self.n} {self.units})"

@@ -22,7 +22,7 @@ WORDS = {  # word -> what it means
     "reproduced": "the interval excludes no effect, holds or exceeds the paper's effect, and the "
     "control does not do it",
     "reproduced, and the control does it too": "the same, but the control shows it as well",
-    "partly": "the direction is right, and the size is below the paper's",
+    "partly": "the direction is right, or nothing is lost, and the size is not the paper's",
     "contradicted": "the interval excludes the paper's effect, and lies within the margin or on "
     "the other side",
     "undecided": "the interval holds both what would bear the claim out and what would not",
@@ -76,6 +76,7 @@ class Verdict:
     scale: Mapping[str, float] = field(default_factory=dict)  # quantity -> share of the paper's
     least_scale: Mapping[str, float] = field(default_factory=dict)  # below which nothing is decided
     passes_where_known: bool | None = None  # the test, where the answer is known; None: no test
+    asked_by: str = "paper"
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -139,15 +140,24 @@ class Verdict:
         low, high, none, (least, most) = self._upwards(estimate)
         if self.says == "within":
             inside, outside = least < low and high < most, high < least or low > most
-            return "reproduced" if inside else "contradicted" if outside else "undecided"
+            return self._kept(inside, outside)
         if self.says.startswith("not"):
-            return "reproduced" if low > least else "contradicted" if high < least else "undecided"
+            return self._kept(low > least, high < least)
         target = self.target if self.says == "above" else -self.target
         if low > none and high >= target:
             return "reproduced"
         if high < target and high < most:
             return "contradicted"
         return "partly" if low > none else "undecided"
+
+    def _kept(self, holds: bool, fails: bool) -> str:
+        """The word on a claim that nothing is lost; partly where the paper shows more than that."""
+        printed, found, (least, most) = self.paper_effect, self.estimate, self.margin
+        if holds and printed is not None and not found.low <= printed <= found.high:
+            gains = self.says != "not above" and printed > most
+            if gains or (self.says != "not below" and printed < least):
+                return "partly"
+        return "reproduced" if holds else "contradicted" if fails else "undecided"
 
     def _upwards(self, estimate: Estimate) -> tuple[float, float, float, tuple[float, float]]:
         """Interval, none and margin, turned so that the claim says "above"."""
@@ -161,6 +171,8 @@ class Verdict:
         """Of an undecided verdict: the power it had, and how many units would give four in five."""
         if self.estimate is None or self.word != "undecided":
             return ""
+        if self._word(self.estimate) == "reproduced":
+            return "the effect is there; whether the control shows it too cannot be told"
         distance = self.target / self.none if self.estimate.ratio else self.target - self.none
         if self.says not in ("above", "below"):
             least, most = self.margin
@@ -178,7 +190,8 @@ class Verdict:
     def to_row(self) -> dict[str, Any]:
         """The verdict as a row of a table; None where there is nothing to say."""
         found, control = self.estimate, self.control_estimate
-        row = {"claim": self.claim, "dataset": self.dataset, "cell": self.cell, "word": self.word}
+        own = ("claim", "asked_by", "dataset", "cell", "word")
+        row = {name: getattr(self, name) for name in own}
         row |= {name: getattr(found, name, None) for name in ("effect", "low", "high")}
         row |= {"measure": self.measure, "paper_effect": self.paper_effect, "none": self.none}
         row |= {"says": self.says, "margin_low": self.margin[0], "margin_high": self.margin[1]}

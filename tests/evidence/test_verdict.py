@@ -126,8 +126,6 @@ def test_below_the_least_scale_nothing_is_decided():
 
 
 def test_a_claim_said_the_other_way_round_gets_the_same_word():
-    """But for "within", which has no direction, and whose target takes the paper's sign."""
-
     def turned(found):
         return None if found is None else found.times(-1)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pandas as pd
 
@@ -51,6 +52,7 @@ PAPER = {  # N_prune, N_iter, N_post and training images, as published
     "epochs after pruning": 200,
     "images": {"cifar10": 50_000, "fashion_mnist": 60_000},
 }
+CHANCE = "expected_by_layer"
 TO_THE_END = {"images": 0.5, "epochs after pruning": 0.5}  # for claims about final accuracy
 
 
@@ -149,12 +151,9 @@ def _overlap(rows: pd.DataFrame) -> Iterator[Finding]:
     found = overlap_rows(rows)
     found = found[(found.amount_a == 0.98) & (found.amount_b == 0.98)]
     for dataset, part, scale in _by_dataset(found):
-        both, chance = (
-            estimate(
-                part[part.metric == metric].value / 0.98, "networks", bounds=(0, 1), factor=100
-            )
-            for metric in ("both_pruned", "expected_by_layer")
-        )
+        shares = {m: part[part.metric == m].value / 0.98 for m in ("both_pruned", CHANCE)}
+        both = estimate(shares["both_pruned"], "networks", bounds=(0, 1), factor=100)
+        chance = estimate(shares[CHANCE], "networks", factor=100)  # computed from the counts
         printed = 100 * 94.4 / 97.1  # both of the weights, one of the weights
         yield Finding(dataset, both, chance, paper_effect=printed, scale=scale)
 
@@ -198,7 +197,7 @@ def _l1(rows: pd.DataFrame) -> Iterator[Finding]:
     last = amounts[(amounts.iteration == amounts.n_iter) & (amounts.method == "causal")]
     last = last[(last.prune_epochs == 2) & last.l1_coeff.notna()]
     for dataset, part, scale in _by_dataset(last.assign(method=last.l1_coeff)):
-        for less, more in zip(ALPHAS, ALPHAS[1:], strict=False):
+        for less, more in pairwise(ALPHAS):
             yield Finding(
                 dataset,
                 _points(part, more, less),
