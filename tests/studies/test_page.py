@@ -101,7 +101,7 @@ def test_full_rows_are_given_and_nothing_is_shown(shown):
 
 def test_rows_that_are_not_measured_are_an_error_with_the_command(monkeypatch):
     monkeypatch.setattr(page, "measured_names", list)
-    with pytest.raises(NotMeasuredError, match=r"python book/measure\.py legcnet"):
+    with pytest.raises(NotMeasuredError, match=r"python -m causalprune_studies run legcnet"):
         book.chapter_rows("legcnet")
 
 
