@@ -4,6 +4,7 @@ PAGE = "05-legcnet"
 TITLE = "LEGCNet"
 STUDIES = {
     "legcnet": "study:LEGCNET_STUDIES",
+    "legcnet-splits": "splits:SPLITS_STUDIES",
     "legcnet-ablation": "settings:ABLATION_STUDIES",
     "legcnet-mnist": "mnist:MNIST_STUDIES",
 }  # rows -> where the specs are
