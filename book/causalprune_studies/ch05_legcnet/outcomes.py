@@ -14,6 +14,7 @@ from causalprune_studies.ch05_legcnet.splits import ANOTHER, SPLITS
 from causalprune_studies.ch05_legcnet.tables import as_tested
 from causalprune_studies.judge import NotMeasuredError
 from causalprune_studies.page import chapter_rows
+from causalprune_studies.paper_networks.settings import LEGCNET_SETTINGS
 
 COLUMNS = ["dataset", "unit", "units", "who", "metric", "value"]
 
@@ -54,6 +55,8 @@ def _of_splits(rows: pd.DataFrame, scaling: str) -> pd.DataFrame:
 
 def _of_starts(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows[rows.spec == "LEGCNetTrial"]
+    if rows.empty:
+        return pd.DataFrame(columns=COLUMNS)
     return _tidy(as_tested(rows).assign(units="starts"))
 
 
@@ -72,3 +75,28 @@ def _tidy(rows: pd.DataFrame) -> pd.DataFrame:
     by = [name for name in COLUMNS if name != "value"]
     means = rows[rows.value.notna()].groupby(by, sort=False).value.mean()
     return means.round(12).reset_index()[COLUMNS]  # equal means are equal, not 1e-16 apart
+
+
+def front_table(splits: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy against how much is pruned, means over the splits that were run.
+
+    One row per `dataset`, `by` ("threshold" of the p-value or "ranking"), `cut` and `mask`:
+    `pruned`, a share of the weights; `lost`, accuracy of the dense network minus that under the
+    mask; `emptied`, the share of masks that leave a layer without weights; `splits`, how many.
+    """
+    rows = splits[splits.scaling == "as_released"]
+    dense = rows[(rows["mask"] == "dense") & (rows.metric == "accuracy")]
+    dense = dense.groupby(["dataset", "seed"]).value.mean().rename("dense").reset_index()
+    rows = rows[rows.cut.str.startswith(("p <", "prune"))]
+    by = ["dataset", "cut", "mask", "seed"]
+    wide = rows.pivot(index=by, columns="metric", values="value").reset_index()
+    wide = wide.merge(dense, on=["dataset", "seed"])
+    n_weights = wide.dataset.map({name: s.n_weights for name, s in LEGCNET_SETTINGS.items()})
+    wide = wide.assign(
+        pruned=wide.n_pruned / n_weights,
+        lost=wide.dense - wide.accuracy,
+        by=wide.cut.str.startswith("p <").map({True: "threshold", False: "ranking"}),
+    )
+    means = wide.groupby(["dataset", "by", "cut", "mask"], sort=False)
+    found = means[["pruned", "lost", "emptied"]].mean()
+    return found.assign(splits=means.seed.nunique()).reset_index()

@@ -9,6 +9,7 @@ Paper: arXiv:2308.09955.
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import pandas as pd
 
@@ -60,6 +61,7 @@ MNIST = {  # how the page calls a network -> where its rows are, and what the pa
 }
 
 
+@cache
 def printed(network: str, dataset: str) -> dict[str, float]:
     """What the paper prints of a network of `PRINTED`, for each of `METRICS`; NaN for nothing.
 
