@@ -49,9 +49,19 @@ NEEDS = {
 }
 
 
+def _seconds_alone(item: pytest.Item) -> float:
+    """About how long a test marked `alone` takes; 0 for others."""
+    mark = item.get_closest_marker("alone")
+    return mark.kwargs["seconds"] if mark else 0.0
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With --dist loadgroup a worker takes a file with its fixtures, or a test marked `alone`."""
+    """With --dist loadgroup a worker takes a file with its fixtures, or a test marked `alone`.
+
+    Files come first, then the tests marked `alone`, the longest first: workers end together.
+    """
+    items.sort(key=lambda item: -_seconds_alone(item))
     for item in items:
         group = item.nodeid if item.get_closest_marker("alone") else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))

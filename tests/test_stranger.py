@@ -24,7 +24,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("causalprune_lib", "book/causalprune_studies")
-NOTEBOOK = "06-a-causal-model-of-gradient-descent"  # quick, and reads rows that the wheel brings
+NOTEBOOK = "verdicts"  # quick, and reads the rows and the studies of every chapter
 PACKED = {".py", ".pyi", ".typed", ".csv", ".gz", ".md"}
 INSTALL = re.compile(r"(causalprune-lib\[[a-z,]+\] @ )git\+https://[^\s\"]+")
 NOT_LENT = re.compile(r"(?i)causalprune|__editable__|pip($|-)|wheel($|-)|__pycache__|.*\.pth$")
@@ -32,6 +32,7 @@ WHERE = """
 import json, torch, causalprune_lib, causalprune_studies
 told = {"library": causalprune_lib.__file__, "studies": causalprune_studies.__file__}
 told |= {"torch": torch.__version__, "rows": len(causalprune_studies.measured("legcnet"))}
+told["images"] = len(causalprune_lib.load_dataset("digits").x_train)
 print(json.dumps(told))
 """
 
@@ -144,3 +145,4 @@ def test_a_notebook_installs_the_library_and_runs(wheel, stranger, tmp_path):
         assert Path(told[package]).is_relative_to(python.parents[1])
     assert told["torch"] == metadata.version("torch")
     assert told["rows"] > 10_000
+    assert told["images"] > 1000

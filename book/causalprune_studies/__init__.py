@@ -4,16 +4,26 @@ The names below are for every page; a page finds the rest in its own chapter's f
 """
 
 from causalprune_studies.chapters import all_verdicts, studies_of
-from causalprune_studies.page import chapter_rows, criteria, say, show_source, verdict_boxes
+from causalprune_studies.page import (
+    at_most,
+    chapter_rows,
+    criteria,
+    reading,
+    say,
+    show_source,
+    verdict_boxes,
+)
 from causalprune_studies.tables import compare, measured, published
 
 __all__ = [
     "all_verdicts",
+    "at_most",
     "chapter_rows",
     "compare",
     "criteria",
     "measured",
     "published",
+    "reading",
     "say",
     "show_source",
     "studies_of",

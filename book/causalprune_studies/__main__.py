@@ -16,7 +16,7 @@ from causalprune_lib.evidence.grid import run_grid
 from causalprune_lib.evidence.ledger import DiskFullError
 from causalprune_studies import campaign, workers
 from causalprune_studies.chapters import profiles_of, rows_of_studies, studies_of
-from causalprune_studies.verdicts_command import verdicts_command
+from causalprune_studies.overview import verdicts_as_json, verdicts_as_text
 
 PROGRAM = "python -m causalprune_studies"
 RUN = f"""Run studies and keep their rows.
@@ -145,7 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
-            return verdicts_command(chosen) if chosen.command == "verdicts" else run_command(chosen)
+            if chosen.command == "verdicts":
+                print(verdicts_as_json() if chosen.json else verdicts_as_text())
+                return 0
+            return run_command(chosen)
     except (ValueError, *EXPECTED) as problem:
         print(f"{PROGRAM}: {type(problem).__name__}: {problem}", file=sys.stderr)
         return 2

@@ -35,6 +35,16 @@ def verdicts_as_json() -> str:
     return json.dumps(verdict_rows(), indent=1, allow_nan=False)
 
 
+def verdicts_as_text() -> str:
+    """A line for each verdict: chapter, claim, where, the word, and the effect."""
+    lines = []
+    for chapter, name, verdict in all_verdicts():
+        where = ", ".join(filter(None, (verdict.dataset, verdict.cell)))
+        found = verdict.estimate or "not measured"
+        lines.append(f"{chapter.PAGE[:2]}  {name} ({where}): {verdict.word}; {found}")
+    return "\n".join(lines)
+
+
 def word_counts() -> pd.Series:
     """How many verdicts have each word, in the order of `WORDS`."""
     words = pd.Series([verdict.word for *_, verdict in all_verdicts()])

@@ -68,6 +68,61 @@ def say(gap: PairedDifference | pd.Series, unit: str = "") -> str:
     return " ".join(filter(None, (middle, unit, f"({interval})")))
 
 
+def at_most(gap: PairedDifference | pd.Series, unit: str = "") -> str:
+    """How large a difference can be, either way: the end of its interval that is further from zero.
+
+    What may be said in place of "no effect". Rounded up, to two digits; options as in `say`.
+
+    Examples
+    --------
+    >>> at_most(pd.Series({"mean": 0.0312, "low": -0.0021, "high": 0.0645}), "points")
+    '6.5 points'
+    """
+    scale = 100 if unit.startswith(("points", "%")) else 1
+    size = scale * max(abs(gap.low), abs(gap.high))
+    if not math.isfinite(size):
+        return "not known"
+    digits = 1 - math.floor(math.log10(size)) if size else 0
+    step = 10.0**-digits
+    size = step * math.ceil(size / step - 1e-9)
+    return f"{size:.{max(0, digits)}f} {unit}".rstrip()
+
+
+def reading(gap: PairedDifference | pd.Series, margin: float, unit: str = "") -> str:
+    """What the interval of a difference allows to say, where less than `margin` does not matter.
+
+    Inside the margin the two sides are "no more than" so much apart, and the side is named if the
+    interval leaves out zero. Else it is "above" or "below", or one cannot tell.
+
+    Parameters
+    ----------
+    gap : PairedDifference or row of a table
+        With `low` and `high`.
+    margin : float
+        Above zero, in the unit of `gap`.
+    unit : str
+        As in `say`.
+
+    Examples
+    --------
+    >>> reading(pd.Series({"low": -0.0056, "high": 0.0081}), 0.02, "points")
+    'no more than 0.9 points apart'
+    >>> reading(pd.Series({"low": -0.42, "high": 0.37}), 0.02, "points")
+    'one cannot tell'
+    """
+    if not margin > 0:
+        raise ValueError(f"margin must be above zero; got {margin!r}.")
+    side = "above" if gap.low > 0 else "below" if gap.high < 0 else ""
+    furthest = max(abs(gap.low), abs(gap.high))
+    if not furthest < margin:
+        return side or "one cannot tell"
+    scale = 100 if unit.startswith(("points", "%")) else 1
+    digits = max(0, 1 - math.floor(math.log10(scale * margin)))
+    bound = math.ceil(scale * furthest * 10**digits - 1e-9) / 10**digits  # never below the interval
+    size = " ".join(filter(None, (f"no more than {bound:.{digits}f}", unit)))
+    return f"{side}, by {size}" if side else f"{size} apart"
+
+
 def criteria(claims: Sequence[Claim]) -> Markdown:
     """What each claim takes, as a list."""
     return Markdown("\n".join(f"- *{claim.name}*: {claim.criterion}." for claim in claims))

@@ -78,15 +78,14 @@ class Estimate:
             Student's interval would be a point; with bounds it is what Clopper and Pearson's
             leaves: so much of the law may still lie elsewhere.
         """
-        values = np.asarray(values, dtype=float)
-        if not np.isfinite(values).all():
-            raise ValueError(f"values must be finite; got {values.tolist()}.")
+        values, (least, most) = np.asarray(values, dtype=float), bounds
+        if not (np.isfinite(values) & (values >= least) & (values <= most)).all():
+            raise ValueError(f"values must be finite and in {bounds}; got {values.tolist()}.")
         if clusters is not None:
             found = pd.Series(values).groupby(np.asarray(clusters, dtype=object), sort=False)
             values = found.mean().to_numpy()
         n = len(values)
         low, high = t_interval(values, level)
-        least, most = bounds
         if n and math.isfinite(most - least) and (values == values[0]).all():
             share = ((1 - level) / 2) ** (1 / n)  # of the law, at least, lies at this value
             low, high = (share * values[0] + (1 - share) * end for end in bounds)

@@ -31,6 +31,7 @@ from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.tasks import Task, task_of
 
 Pair = tuple[torch.Tensor, torch.Tensor]  # examples (N, ...) and their targets (N, ...)
+PRECISIONS = ("full", "bfloat16")
 OnBatch = Callable[[torch.Tensor, torch.Tensor, float], None]
 
 
@@ -38,7 +39,7 @@ OnBatch = Callable[[torch.Tensor, torch.Tensor, float], None]
 class Training:
     """How a network is trained: what `train` takes, but for the network, the data and the seed.
 
-    `patience` waits for a validation split to be given.
+    `patience` without `tolerance` waits for a validation split to be given.
 
     Examples
     --------
@@ -57,13 +58,15 @@ class Training:
     momentum: float = 0.0
     weight_decay: float = 0.0
     patience: int | None = None
+    tolerance: float | None = None
     shuffle: bool = True
     task: str | Task = "classification"
+    precision: str = "full"
 
     def train(self, model: nn.Module, x: torch.Tensor, y: torch.Tensor, **options) -> History:
         """Train `model` in place; `options` are the `seed` and so on of `train`."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
-        if options.get("validation") is None:
+        if options.get("validation") is None and self.tolerance is None:
             own["patience"] = None
         return train(model, x, y, **{"progress": False, **own, **options})
 
@@ -82,7 +85,7 @@ class History:
     """
 
     frame: pd.DataFrame
-    best_epoch: int | None  # the last one that set a new lowest validation loss, where there is one
+    best_epoch: int | None  # the last one that set a new lowest loss of those that are watched
     stopped_early: bool  # whether `patience` ran out before `epochs` did
 
 
@@ -98,12 +101,15 @@ def train(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     patience: int | None = None,
+    tolerance: float | None = None,
     shuffle: bool = True,
     task: str | Task = "classification",
+    precision: str = "full",
     seed: int = 0,
     validation: Pair | None = None,
     progress: bool = True,
     on_batch: OnBatch | None = None,
+    on_epoch: Callable[[int], None] | None = None,
 ) -> History:
     """Train `model` in place on examples `x` with targets `y`.
 
@@ -124,22 +130,28 @@ def train(
         Learning rate. None: 0.1 for SGD, 0.001 for Adam.
     optimizer, momentum, weight_decay : {"sgd", "adam"}, float, float
         As in `torch.optim`. Adam takes no `momentum`; it has its own.
-    patience : int, optional
-        Stop after this many epochs in a row without a new lowest validation loss, and put the
-        weights of the best epoch back. Needs `validation`.
+    patience, tolerance : int, float, optional
+        Stop after `patience` epochs in a row without a new lowest validation loss, and put the
+        weights of the best epoch back. With a `tolerance` the training loss of `History` is watched
+        instead. It is a new lowest where it falls by more than that below the last one that was,
+        and the weights of the last epoch stay. The causal pruning paper has 5 and 1e-4.
     shuffle : bool
         Draw the order of the examples anew for each epoch; else they come as they stand.
     task : {"classification", "squared_error", "regression"} or Task
         The loss, and the metric of the validation split.
+    precision : {"full", "bfloat16"}
+        The number type of the two passes: that of the weights, or bfloat16 under `torch.autocast`.
+        Weights, optimizer and loss keep theirs.
     seed : int
         Fixes the order of the batches and the dropout. On the CPU of one machine the same seed
         gives the same weights to the last bit. The global generators are left as they were.
     validation : (x_val, y_val), optional
         Judged after every epoch. Never pass the test split here: an epoch chosen on it makes the
         test accuracy too good.
-    progress, on_batch : bool, callable
+    progress, on_batch, on_epoch : bool, callable, callable
         Show a bar. `on_batch` is called with `x_batch`, `y_batch` and the batch's loss just before
-        every step, for instance `lambda x, y, loss: recorder.log(loss=loss)` with a recorder.
+        every step, for instance `lambda x, y, loss: recorder.log(loss=loss)` with a recorder, and
+        `on_epoch` with its number after every epoch.
 
     Examples
     --------
@@ -154,10 +166,15 @@ def train(
     check_int("batch_size", batch_size)
     check_int("seed", seed, minimum=0)
     task = task_of(task)
+    check_choice("precision", precision, PRECISIONS)
     if patience is not None:
         check_int("patience", patience)
-        if validation is None:
-            raise ValueError("patience needs validation=(x_val, y_val); got validation=None.")
+        if validation is None and tolerance is None:
+            raise ValueError("patience needs validation=(x_val, y_val), or tolerance; got neither.")
+    if tolerance is not None:
+        check_positive("tolerance", tolerance, allow_zero=True)
+        if patience is None:
+            raise ValueError("tolerance needs patience, in epochs; got patience=None.")
     stepper, lr = _make_optimizer(model, optimizer, lr, momentum, weight_decay)
     check_data(model, x, y, task=task)
     if validation is not None:
@@ -179,7 +196,7 @@ def train(
             for step, (x_batch, y_batch) in enumerate(batches, start=1):
                 x_batch, y_batch = x_batch.to(device), y_batch.to(device)
                 stepper.zero_grad()
-                loss = task.loss(model(x_batch), y_batch)
+                loss = task.loss(forward(model, x_batch, precision), y_batch)
                 value = _check_step(loss, epoch=epoch, step=step, lr=lr)
                 loss.backward()
                 if on_batch is not None:
@@ -188,16 +205,20 @@ def train(
                 total += value * len(x_batch)
                 bar.update()
             _check_epoch(model, epoch=epoch, lr=lr)
-            seconds = perf_counter() - started
+            seconds, mean = perf_counter() - started, total / len(x)
             found = math.nan, math.nan
             if validation is not None:
-                judged = evaluate(model, *validation, task=task)
+                judged = evaluate(model, *validation, task=task, precision=precision)
                 found = judged.loss, judged.metric
-                if judged.loss < lowest:
-                    lowest, best_epoch = judged.loss, epoch
-                    best_state = copy.deepcopy(model.state_dict()) if patience else None
-            rows.append((epoch, total / len(x), *found, seconds))
-            bar.set_postfix(epoch=epoch, loss=f"{total / len(x):.4f}")
+            watched = found[0] if tolerance is None else mean
+            if watched < lowest - (tolerance or 0.0):
+                lowest, best_epoch = watched, epoch
+                if patience and tolerance is None:
+                    best_state = copy.deepcopy(model.state_dict())
+            rows.append((epoch, mean, *found, seconds))
+            bar.set_postfix(epoch=epoch, loss=f"{mean:.4f}")
+            if on_epoch is not None:
+                on_epoch(epoch)
             if patience is not None and epoch - (best_epoch or 0) >= patience:
                 break
 
@@ -237,6 +258,7 @@ def evaluate(
     *,
     batch_size: int = 1024,
     task: str | Task = "classification",
+    precision: str = "full",
 ) -> Evaluation:
     """Judge `model` on examples `x` (N, ...) with targets `y` (N, ...), in evaluation mode.
 
@@ -251,16 +273,25 @@ def evaluate(
     0.5
     """
     check_int("batch_size", batch_size)
+    check_choice("precision", precision, PRECISIONS)
     task = task_of(task)
     check_data(model, x, y, task=task)
     device, _ = device_and_dtype(model)
     total, outputs = 0.0, []
     with in_mode(model, training=False):
         for x_batch, y_batch in iterate_batches(x, y, batch_size=batch_size):
-            outputs.append(model(x_batch.to(device)))  # (B, K)
+            outputs.append(forward(model, x_batch.to(device), precision))  # (B, K)
             total += task.loss(outputs[-1], y_batch.to(device)).item() * len(x_batch)
     metric = task.metric(torch.cat(outputs), y.to(device))
     return Evaluation(total / len(x), metric, task.metric_name)
+
+
+def forward(model: nn.Module, x: torch.Tensor, precision: str = "full") -> torch.Tensor:
+    """`model(x)`, computed as `precision` says in `train`; what was bfloat16 comes as float32."""
+    if precision == "full":
+        return model(x)
+    with torch.autocast(x.device.type, torch.bfloat16):
+        return model(x).float()
 
 
 def iterate_batches(

@@ -35,7 +35,7 @@ from causalprune_lib._validation import check_choice, check_fraction, check_int,
 from causalprune_lib.causality.scores import CausalScores
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.tasks import task_of
-from causalprune_lib.nets.training import History, Pair, Training, training_pair
+from causalprune_lib.nets.training import History, Pair, Training, forward, training_pair
 from causalprune_lib.pruning.iterative import amount_schedule, check_amounts, pruning_rounds, rewind
 from causalprune_lib.pruning.masks import Masks, clone_model, masks_of
 from causalprune_lib.pruning.scores import Scores, prune_by_scores
@@ -88,11 +88,14 @@ def record(
         raise TypeError(f"training must be a Training; got {type(training).__name__}.")
     n_steps, task = training.n_steps(len(x)), task_of(training.task)
     streams, seen = {}, []
+
+    def probe(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return task.loss(forward(model, x, training.precision), y)
+
     with ExitStack() as stack:
         for change in changes:
             options: dict[str, Any] = {"n_steps": n_steps}
             if check_choice("changes: each", change, CHANGES) == "same_batch":
-                probe = lambda model, x, y: task.loss(model(x), y)  # noqa: E731
                 options |= {"loss": change, "probe": probe, "reuse_loss": reuse_loss}
             streams[change] = stack.enter_context(CausalScores(model, **options))
 
@@ -171,6 +174,8 @@ class CausalPruning(BaseEstimator):
         After the last round, and after each; nested.
     scores_ : dict of str to tensor
         Of the last round; higher = kept. Weights pruned before it score lowest.
+    losses_by_round_ : list of list of float
+        Of each batch just before its step, as in `Recording`.
     rounds_ : DataFrame
         One row per round: `round`, `amount`, `kept`, and `recorded` and `dropped` steps.
     history_ : DataFrame
@@ -277,6 +282,7 @@ class CausalPruning(BaseEstimator):
         self.model_, self.rewind_state_ = work, start
         self.masks_by_round_, self.masks_ = [r.masks for r in rounds], rounds[-1].masks
         self.scores_: Scores = rounds[-1].training["scores"]
+        self.losses_by_round_ = [r.training["losses"] for r in rounds]
         self.rounds_ = pd.DataFrame([r.training["row"] for r in rounds])
         self.history_ = pd.DataFrame(history)
         return self
@@ -347,6 +353,7 @@ class CausalPruning(BaseEstimator):
         return {
             "masks": {name: mask.cpu() for name, mask in masks.items()},
             "scores": {name: values.cpu() for name, values in ranking.items()},
+            "losses": list(made[0].losses),
             "row": row,
             "history": made[0].history.frame.to_dict("records"),
         }

@@ -116,15 +116,15 @@ def inverse_scores(scores: Mapping[str, torch.Tensor]) -> Scores:
 def obd_scores(
     model: nn.Module, movement: torch.Tensor | Mapping[str, torch.Tensor] | Trajectory
 ) -> Scores:
-    r"""theta^2 times movement: Optimal Brain Damage with the movement in place of the curvature.
+    r"""theta^2 times movement: Fisher pruning, Optimal Brain Damage with squared gradients.
 
     Optimal Brain Damage (LeCun, Denker and Solla, NIPS 1990) prunes the weights with the smallest
     :math:`h_{kk} \theta_k^2 / 2`, the loss that setting weight k to zero costs at a minimum if the
     Hessian is diagonal. Here :math:`m_k = \sum_t (\theta_k^{t+1} - \theta_k^t)^2` stands for
-    :math:`h_{kk}`: with plain SGD it is :math:`\eta^2 \sum_t g_{kt}^2`, and near a minimum of a
-    log-likelihood loss the mean square of the gradient (the Fisher information) is close to the
-    curvature. Far from a minimum it is not (Kunstner, Balles and Hennig, NeurIPS 2019); with
-    momentum, weight decay or Adam a step is not a gradient.
+    :math:`h_{kk}`: with plain SGD it is :math:`\eta^2 \sum_t g_{kt}^2`, and the mean square of the
+    gradient, as in Fisher pruning (Theis et al., arXiv 1801.05787), is close to the curvature near
+    a minimum of a log-likelihood loss. Far from one it is not (Kunstner, Balles and Hennig, NeurIPS
+    2019); with momentum, weight decay or Adam a step is not a gradient.
 
     Parameters
     ----------

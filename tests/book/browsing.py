@@ -8,6 +8,7 @@ import http.server
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
@@ -25,8 +26,31 @@ FLAGS = [
 ]
 # Without preload, or axe itself asks for stylesheets at addresses that the page does not use.
 AXE = {"resultTypes": ["violations"], "preload": False}
+# Contrast, most of axe's time, is judged once for each look of text in a block of code or a table.
+CONTRAST = {"rules": [{"id": "color-contrast", "selector": ":not([data-same-look])"}]}
 SERIOUS = ("serious", "critical")
-LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 390)]
+
+# What axe is asked: everything; what depends on colours; or what does not.
+COLOUR_RULES = ("color-contrast", "link-in-text-block")
+EVERY_RULE = {}
+COLOURS = {"runOnly": list(COLOUR_RULES)}
+NO_COLOURS = {"rules": {rule: {"enabled": False} for rule in COLOUR_RULES}}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a page is opened, and what axe is asked about it."""
+
+    scheme: str
+    width: int  # px
+    rules: dict
+    turned_dark: bool = False  # whether it is turned dark afterwards, and its colours judged again
+
+
+# Text is judged in both colours on a screen, where no table hides its columns; the rest of a page
+# is one in both colours, and is judged at both widths.
+LOOKS = [Look("light", 1280, EVERY_RULE, turned_dark=True), Look("light", 390, NO_COLOURS)]
+EVERY_LOOK = [Look(s, width, EVERY_RULE) for s in ("light", "dark") for width in (1280, 390)]
 
 # True once MathJax, if the page has it, is loaded: before, `window.MathJax` holds settings alone.
 MATH_HERE = """() => !document.querySelector('script[src*="mathjax"]')
@@ -46,6 +70,33 @@ RAW_TEX = r"""() => {
     const raw = [];
     while (walk.nextNode()) raw.push(...(walk.currentNode.data.match(/\$[^$\n]{1,60}\$/g) ?? []));
     return raw; }"""
+# Marks the texts in code and tables that look like one further left: the same colours before the
+# same background, in the same size. Takes the outlines of letters out of formulas: axe asks of them
+# nothing, at length.
+SPARE_AXE = """() => {
+    document.querySelectorAll('mjx-container svg :is(path, use)').forEach(shape => shape.remove());
+    document.querySelectorAll('[data-same-look]').forEach(text => delete text.dataset.sameLook);
+    const left = new Map(), behind = new Map(), says = element => element.checkVisibility()
+        && [...element.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim());
+    for (const block of document.querySelectorAll('pre, table')) {
+        const texts = new Map();
+        behind.set(block, '');
+        for (const element of block.querySelectorAll('*')) {
+            const style = getComputedStyle(element), { backgroundColor, backgroundImage } = style;
+            behind.set(element, [behind.get(element.parentElement), backgroundColor,
+                backgroundImage, style.opacity].join());
+            if (says(element)) texts.set(element, [behind.get(element), style.color,
+                style.fontSize, style.fontWeight, style.textShadow].join());
+            left.set(element, element.getBoundingClientRect().left);
+        }
+        const seen = new Set();
+        for (const element of [...texts.keys()].sort((a, b) => left.get(a) - left.get(b))) {
+            if (seen.has(texts.get(element))) element.dataset.sameLook = '';
+            seen.add(texts.get(element));
+        }
+    } }"""
+AT_ONCE = "*, ::before, ::after { transition: none !important; }"
+IS_DARK = "() => document.documentElement.dataset.theme === 'dark'"
 OVERFLOW = """() => document.documentElement.scrollWidth - document.documentElement.clientWidth"""
 
 
@@ -84,10 +135,12 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-def faults(browser: Browser, address: str, page_name: str, scheme: str, width: int) -> list[str]:
+def faults(browser: Browser, address: str, page_name: str, look: Look) -> list[str]:
     """All that is wrong with one page in one look; an empty list is a good page."""
     context = browser.new_context(
-        color_scheme=scheme, viewport={"width": width, "height": 900}, reduced_motion="reduce"
+        color_scheme=look.scheme,
+        viewport={"width": look.width, "height": 900},
+        reduced_motion="reduce",
     )
     try:
         page, found = context.new_page(), []
@@ -102,7 +155,12 @@ def faults(browser: Browser, address: str, page_name: str, scheme: str, width: i
         found += [f"image without alternative text: {src}" for src in page.evaluate(BARE_IMAGES)]
         if page.evaluate(OVERFLOW) > 0:
             found.append(f"the page is {page.evaluate(OVERFLOW)} px wider than the screen")
-        found += _axe(page)
+        found += _axe(page, look.rules)
+        if look.turned_dark:
+            page.add_style_tag(content=AT_ONCE)
+            page.emulate_media(color_scheme="dark")
+            page.wait_for_function(IS_DARK)
+            found += [f"turned dark: {fault}" for fault in _axe(page, COLOURS)]
         return found
     finally:
         context.close()
@@ -124,9 +182,13 @@ def _listen(page: Page, address: str, found: list[str]) -> None:
     )
 
 
-def _axe(page: Page) -> list[str]:
+def _axe(page: Page, rules: dict) -> list[str]:
+    page.evaluate(SPARE_AXE)
+    page.evaluate(Axe().axe_script)
+    page.evaluate("contrast => axe.configure(contrast)", CONTRAST)
+    violations = page.evaluate("async options => (await axe.run(options)).violations", AXE | rules)
     return [
         f"axe, {v['impact']}: {v['id']} at {v['nodes'][0]['target']}: {v['nodes'][0]['html'][:160]}"
-        for v in Axe().run(page, options=AXE).response["violations"]
+        for v in violations
         if v["impact"] in SERIOUS
     ]

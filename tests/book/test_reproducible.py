@@ -16,7 +16,7 @@ from pipeline.layout import Layout
 from pipeline.runner import Plan
 from tiny_book import REPOSITORY
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.alone(seconds=30)
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 SHOWN = ("text/plain", "text/html", "image/png", "application/vnd.plotly.v1+json")
 

@@ -57,3 +57,16 @@ def test_costs_are_those_of_the_cpu_and_sparse_copies_agree():
     assert model_cost(model, x).frame.equals(model_cost(model.cpu(), x.cpu()).frame)
     frame = compare_latency({"dense": model.cuda(), "csr": sparse}, x, repeats=5)
     assert (frame["median"] > 0).all()
+
+
+def test_bfloat16_on_the_gpu_leaves_weights_in_float32_and_learns():
+    x, y = (tensor.cuda() for tensor in data())
+    found = {}
+    for precision in ("full", "bfloat16"):
+        model = build_model("lenet", dataset="mnist").cuda()
+        options = {"epochs": 3, "optimizer": "adam", "progress": False, "precision": precision}
+        train(model, x, y, **options)
+        assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+        found[precision] = evaluate(model, x, y, precision=precision).loss
+    assert found["bfloat16"] != found["full"]
+    assert abs(found["bfloat16"] - found["full"]) < 0.1

@@ -44,6 +44,10 @@ def test_tables_of_the_paper_keep_their_order_and_their_readings():
     shown = tables.readings_by_table(rows)
     assert shown.index.tolist() == ["titanic", "cancer"]
     assert shown.columns.tolist() == list(tables.READINGS.values())
+    ratios = tables.reading_over_growth(
+        rows.assign(value=rows.value * (rows.metric == "released") + 1)
+    )
+    assert ratios.to_dict() == {"titanic": 3.0, "cancer": 3.0}
     growth = tables.growth_by_table(rows)
     assert growth.loc["titanic"].tolist() == ["2", "2", 5]
 

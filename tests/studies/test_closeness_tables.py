@@ -45,10 +45,12 @@ def test_only_a_shrinking_fraction_makes_wider_networks_closer(full):
     assert level.loc["1/√width", 1600] < 0.8 * level.loc["1/√width", 25]
 
 
-def test_after_the_cut_legcnet_is_no_closer_than_random_and_its_placebo_about_as_far(full):
+def test_after_the_cut_legcnet_is_as_far_as_random_and_its_placebo_within_a_tenth(full):
     outputs = tables.cut_by_width(full).mean(axis=1)
-    assert outputs["LEGCNet"] > outputs["random"]
-    assert outputs["LEGCNet"] == pytest.approx(outputs["shuffled"], rel=0.05)
+    for other in ("random", "shuffled"):
+        gap = tables.cut_against(full, other)
+        assert gap.mean == pytest.approx(outputs["LEGCNet"] - outputs[other])
+        assert max(-gap.low, gap.high) < 0.1 * outputs["LEGCNet"]
     assert outputs.sort_values().index.tolist()[:2] == ["magnitude", "causal"]
     for panel in tables.ruled_by_width(full).values():
         mean = panel.pivot(index="network", columns="width", values="mean")
@@ -64,6 +66,13 @@ def test_retrained_networks_beside_strangers(full):
         farther = found.low[f"{name}, 0.5 pruned"] > stranger.high
         assert farther == (name != "magnitude")
     assert found.high["magnitude, 0.5 pruned"] < stranger.low
+    beside = tables.retrained_against_order(full)
+    assert beside.mean == pytest.approx(
+        found["mean"]["LEGCNet, 0.1 pruned"] - found["mean"]["order"]
+    )
+    assert beside.low < 0 < beside.high
+    steep = tables.retrained_slopes(full)
+    assert (steep.high[["LEGCNet", "random", "magnitude", "stranger"]] < 0).all()
     mean = tables.retrained_by_width(full).pivot(index="network", columns="width", values="mean")
     assert (mean[25] / mean[400]).between(1.5, 8).all()
 

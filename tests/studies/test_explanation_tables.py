@@ -112,3 +112,23 @@ def test_pixels_are_ranked_alike_by_networks_that_learned_nothing():
     assert abs(alone.attributions["untrained"]) < 0.1
     assert few.attributions.min() > alone.attributions["dense, other seed"]
     assert set(found.index.get_level_values("amount")) == {"", "the paper's number", "0.5"}
+
+
+def test_ft_and_pt_are_told_apart_and_their_mean_is_the_mean_of_both(full):
+    table = tables.gap_table(full)
+    assert set(table.index.levels[0]) == {"FT", "PT"}
+    for name in tables.OTHERS:
+        both = gap_to(full, name)
+        apart = [table.spearman[v, NETWORKS[name]] for v in ("FT", "PT")]
+        assert both.mean == pytest.approx(sum(gap.mean for gap in apart) / 2)
+        assert all(gap.n == both.n for gap in apart)
+    other = gap_to(full, "other seed", network="magnitude", counts=["FT"])
+    own, seed = (gap_to(full, n, counts=["FT"]).mean for n in ("magnitude", "other seed"))
+    assert other.mean == pytest.approx(seed - own)
+
+
+def test_no_number_of_legcnet_is_far_above_its_controls(full):
+    table = tables.gap_table(full).drop([NETWORKS["magnitude"], NETWORKS["other seed"]], level=1)
+    assert table.map(lambda gap: gap.low < 0.01 and gap.high < 0.2).all(axis=None)
+    at_end = tables.gap_table(full, stop="end")
+    assert (at_end.map(lambda gap: gap.high)["shares"].xs(NETWORKS["magnitude"], level=1) < 0).all()

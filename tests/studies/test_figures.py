@@ -51,6 +51,9 @@ WITHOUT_UNIT = (  # pure numbers, and numbers in whatever unit the network's out
 )
 
 
+WHO = ["published", "here", "control"]
+
+
 def table(**values):
     """All combinations of `values`, with means that differ and intervals around them."""
     frame = pd.DataFrame(itertools.product(*values.values()), columns=list(values))
@@ -278,6 +281,9 @@ EXAMPLES = {
     "ch12_closeness.plot_bound": call(
         table(ranking=METHODS, amount=[0.1, 0.5]).assign(bound=9.0, found=1.0),
         hue="ranking", xlabel="Weights pruned (%)", ylabel="Distance of the scores",
+    ),
+    "ch13_tables.plot_beside": call(
+        table(panel=["Accuracy (%)", "Epochs"], line=["cancer", "iris"], who=WHO), log=["Epochs"]
     ),
 }  # fmt: skip
 

@@ -20,20 +20,25 @@ READINGS = {
 }  # of one training, all in nats per step
 
 
-def halves_by_order(rows: pd.DataFrame) -> pd.DataFrame:
-    """Exponents of the first and second half of training, by `order` and `seed`.
+def halves_by_rate(rows: pd.DataFrame) -> pd.DataFrame:
+    """Exponents of the first and second half of training, by `order`, `seed` and `lr`.
 
     `rows` are those of `LearningRateSweep` by `run_grid`, perhaps among others. Columns `early` and
-    `late`, nats per step, means over the learning rates at which the exponent of every seed and
-    order is finite, and `n_lrs`, how many these are.
+    `late`, nats per step, for the learning rates at which the exponent of every seed and order is
+    finite.
     """
     sweep = rows[rows.spec == "LearningRateSweep"]
     wide = sweep.pivot(index=["order", "seed", "lr"], columns="metric", values="value")
     wide = wide[["exponent", "late_exponent"]].reset_index()
     finite = wide.exponent.abs().lt(float("inf")) & wide.late_exponent.abs().lt(float("inf"))
     wide = wide[finite.groupby(wide.lr).transform("all")]
-    wide = wide.assign(late=wide.late_exponent, early=2 * wide.exponent - wide.late_exponent)
-    groups = wide.groupby(["order", "seed"], sort=False, as_index=False)
+    halves = wide.assign(late=wide.late_exponent, early=2 * wide.exponent - wide.late_exponent)
+    return halves[["order", "seed", "lr", "early", "late"]].rename_axis(columns=None)
+
+
+def halves_by_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """`halves_by_rate` averaged over the learning rates; `n_lrs` says how many these are."""
+    groups = halves_by_rate(rows).groupby(["order", "seed"], sort=False, as_index=False)
     return groups.agg(early=("early", "mean"), late=("late", "mean"), n_lrs=("lr", "nunique"))
 
 
@@ -79,6 +84,13 @@ def growth_by_table(rows: pd.DataFrame) -> pd.DataFrame:
     growth = growth[list(names)].rename(columns=names).map("{:.3g}".format)
     growth["epochs"] = weights.groupby("dataset").epochs.first().astype(int)
     return growth.loc[weights.dataset.unique()]
+
+
+def reading_over_growth(rows: pd.DataFrame) -> pd.Series:
+    """How often the released reading holds the growth of the twins, ratio of means by `dataset`."""
+    weights = rows[rows.spec == "PerturbedWeights"]
+    means = weights.groupby(["dataset", "metric"], sort=False).value.mean().unstack()
+    return (means.released / means.twin_growth).loc[weights.dataset.unique()]
 
 
 def titles(exponent: pd.Series, edge: pd.Series) -> list[str]:

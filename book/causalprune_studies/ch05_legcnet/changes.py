@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from causalprune_lib._validation import check_choice
 from causalprune_lib.evidence.statistics import PairedDifference, paired_difference, summarise
 from causalprune_studies.ch05_legcnet.settings import BASES, CHANGES, Setting
 
@@ -17,7 +18,9 @@ PAIR = ["dataset", "seed"]  # one initial network of one table
 CELL = ["dataset", "variant", "seed"]  # the same, FT and PT apart
 SETTING = list(Setting.__dataclass_fields__)
 ORDER = ("nothing", "window", "overlap", "lags: 5", "lags: 10", "lags: all", "lags: one", "error")
-MATTERS = 0.05  # a smaller difference of the shares called causal counts for nothing
+UNITS = {"networks": PAIR, "tables": ["dataset"]}  # what counts as drawn independently
+SAME_EXAMPLES = {"iris3f": "iris_csv"}  # one table of flowers, with and without a feature
+MATTERS = 0.05  # a smaller difference of the shares called causal counts for little
 EXPLANATIONS = {  # what is shared -> network judged, exponents that share it, and that do not
     "the network itself": ("released", "own", "other, same order"),
     "the same order": ("released", "other, same order", "other, another order"),
@@ -43,6 +46,21 @@ def gap_between(
     """Mask `a` minus mask `b` in one metric, over pairs."""
     chosen = rows[(rows.metric == metric) & rows["mask"].isin([a, b])]
     return paired_difference(chosen, between="mask", a=a, b=b, pair_on=pair, level=level)
+
+
+def gap_over(
+    rows: pd.DataFrame, metric: str, a: str, b: str, *, units: str = "networks"
+) -> PairedDifference:
+    """Mask `a` minus mask `b` in one metric, over `units` of `UNITS`: averaged in each unit first.
+
+    FT and PT of a network are one network, and both tables of iris flowers one table.
+    """
+    check_choice("units", units, UNITS)
+    chosen = rows[(rows.metric == metric) & rows["mask"].isin([a, b])]
+    if units == "tables":
+        chosen = chosen.assign(dataset=chosen.dataset.replace(SAME_EXAMPLES))
+    means = chosen.groupby([*UNITS[units], "mask"], as_index=False).value.mean()
+    return paired_difference(means, between="mask", a=a, b=b, pair_on=UNITS[units])
 
 
 def over_trials(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -145,7 +163,7 @@ def explanations(rows: pd.DataFrame) -> pd.DataFrame:
 
     One row for each of `EXPLANATIONS` and rule: `shared`, the difference's `mean` over pairs,
     `low`, `high`, and `matters`: whether the interval lies above zero and the mean is at least
-    `MATTERS`.
+    `MATTERS`; and `small`: whether the interval lies below `MATTERS`.
     """
     rows = study(rows, "LEGCNetPlacebos")
     rows, found = rows[rows.metric == "causal"], []
@@ -155,14 +173,16 @@ def explanations(rows: pd.DataFrame) -> pd.DataFrame:
             gap = paired_difference(some, between="exponents", a=a, b=b, pair_on=PAIR)
             matters = bool(gap.low > 0 and gap.mean >= MATTERS)
             row = {"rule": rule, "shared": shared, "mean": gap.mean, "low": gap.low}
-            found.append(row | {"high": gap.high, "matters": matters})
+            small = bool(gap.high < MATTERS)
+            found.append(row | {"high": gap.high, "matters": matters, "small": small})
     return pd.DataFrame(found)
 
 
 def explanations_shown(table: pd.DataFrame) -> pd.DataFrame:
     """`explanations` for readers, in percentage points."""
     cells = [
-        f"{100 * r.mean:+.0f} ({100 * r.low:+.0f} to {100 * r.high:+.0f})" + ", matters" * r.matters
+        f"{100 * r.mean:+.0f} ({100 * r.low:+.0f} to {100 * r.high:+.0f}), "
+        + ("matters" if r.matters else "small" if r.small else "open")
         for r in table.itertuples()
     ]
     shown = table.assign(more=cells).pivot(index="shared", columns="rule", values="more")
@@ -179,15 +199,17 @@ def scaled_table(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
     return table[["dense, as released", "dense", "LEGCNet", "corrected", "random", "magnitude"]]
 
 
-def scaled_gains(rows: pd.DataFrame) -> dict[tuple[str, str], PairedDifference]:
-    """LEGCNet minus random and magnitude on standardised data, over cells.
+def scaled_gains(
+    rows: pd.DataFrame, *, units: str = "networks"
+) -> dict[tuple[str, str], PairedDifference]:
+    """LEGCNet minus random and magnitude on standardised data, over `units` of `UNITS`.
 
     Keys: `accuracy` in the epoch of the benchmark or `final_accuracy`, and the other mask.
     """
     rows = study(rows, "LEGCNetScaled")
     rows = rows[rows.scaling == "standard"]
     return {
-        (metric, b): gap_between(rows, metric, "legcnet", b, pair=CELL)
+        (metric, b): gap_over(rows, metric, "legcnet", b, units=units)
         for metric in ("accuracy", "final_accuracy")
         for b in ("random", "magnitude")
     }

@@ -9,12 +9,14 @@ Paper: arXiv:2308.09955.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 import pandas as pd
 
 from causalprune_lib._validation import check_choice
 from causalprune_lib.evidence.statistics import PairedDifference, summarise
-from causalprune_studies.ch05_legcnet.changes import CELL, gap_between, over_trials
+from causalprune_studies.ch05_legcnet.changes import CELL, gap_over, over_trials
 from causalprune_studies.page import say
 from causalprune_studies.paper_networks.masks import published_trial
 from causalprune_studies.paper_networks.settings import LEGCNET_SETTINGS
@@ -60,6 +62,7 @@ MNIST = {  # how the page calls a network -> where its rows are, and what the pa
 }
 
 
+@cache
 def printed(network: str, dataset: str) -> dict[str, float]:
     """What the paper prints of a network of `PRINTED`, for each of `METRICS`; NaN for nothing.
 
@@ -177,14 +180,18 @@ def paper_shown(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
 
 
 def third_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Random and magnitude pruning as table 3 prints them, beside our means at FT's counts."""
+    """Random and magnitude pruning as table 3 prints them, beside our means at FT's counts.
+
+    Before them FT's accuracy, from table 1.
+    """
     ours = paper_table(rows, "FT").unstack()
     paper = {
         name: pd.DataFrame({d: printed(name, d) for d in ours.index}).T
-        for name in ("random", "magnitude")
+        for name in ("FT", "random", "magnitude")
     }
     return pd.DataFrame(
         {
+            "FT, published": paper["FT"].accuracy,
             "random, published": paper["random"].accuracy,
             "random": ours["random", "accuracy"],
             "magnitude, published": paper["magnitude"].accuracy,
@@ -193,6 +200,23 @@ def third_table(rows: pd.DataFrame) -> pd.DataFrame:
             "epochs random": ours["random", "epochs"],
         }
     ).loc[list(rows.dataset.unique())]
+
+
+def printed_against_magnitude() -> pd.Series:
+    """On how many of the paper's tables FT's printed accuracy is above or below magnitude's.
+
+    Examples
+    --------
+    >>> printed_against_magnitude().to_dict()
+    {'above': 2, 'equal': 1, 'below': 4}
+    """
+    names = published("legcnet_table3").row.unique()
+    ahead = pd.Series(
+        {n: printed("FT", n)["accuracy"] - printed("magnitude", n)["accuracy"] for n in names}
+    )
+    return pd.Series(
+        {"above": (ahead > 0).sum(), "equal": (ahead == 0).sum(), "below": (ahead < 0).sum()}
+    )
 
 
 def empty_masks(rows: pd.DataFrame) -> pd.DataFrame:
@@ -205,27 +229,39 @@ def empty_masks(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(counts).fillna(0).astype(int).unstack()
 
 
-def whose_gain(rows: pd.DataFrame) -> dict[tuple[str, str], PairedDifference]:
-    """Accuracy of LEGCNet, of another network's exponents and of magnitude above other masks."""
+def whose_gain(
+    rows: pd.DataFrame, *, units: str = "networks"
+) -> dict[tuple[str, str], PairedDifference]:
+    """Accuracy of LEGCNet, of another network's exponents and of magnitude above other masks.
+
+    Over `units` of `changes.UNITS`.
+    """
     tested, pairs = (
         as_tested(rows),
         [(a, "random") for a in ("legcnet", "another trial", "magnitude")],
     )
     pairs.append(("legcnet", "another trial"))
-    return {(a, b): gap_between(tested, "accuracy", a, b, pair=CELL) for a, b in pairs}
+    return {(a, b): gap_over(tested, "accuracy", a, b, units=units) for a, b in pairs}
 
 
-def gains_shown(gaps: dict[tuple[str, str], PairedDifference]) -> pd.DataFrame:
-    """Gaps of `whose_gain` for readers."""
-    rows = [
-        {
-            "accuracy of": a.replace("legcnet", "LEGCNet"),
-            "minus": b,
-            "difference": say(gap, "points"),
-        }
-        for (a, b), gap in gaps.items()
-    ]
-    return pd.DataFrame(rows).set_index(["accuracy of", "minus"])
+def gains_shown(
+    found: Mapping[str, Mapping[tuple[str, str], PairedDifference]], *, names: Sequence[str]
+) -> pd.DataFrame:
+    """Gaps for readers, by the units that they are taken over; `names` are those of their keys."""
+    first = next(iter(found.values()))
+    cells = {
+        f"over {min(gap.n for gap in gaps.values())} {units}": [
+            say(gaps[at], "points") for at in first
+        ]
+        for units, gaps in found.items()
+    }
+    words = {
+        "legcnet": "LEGCNet",
+        "accuracy": "at the benchmark",
+        "final_accuracy": "after all epochs",
+    }
+    index = pd.MultiIndex.from_tuples([[words.get(w, w) for w in at] for at in first], names=names)
+    return pd.DataFrame(cells, index=index)
 
 
 # Images: rows of `MNISTTrial`.

@@ -4,6 +4,7 @@ PAGE = "08-causal-pruning"
 TITLE = "Causal pruning"
 STUDIES = {
     "causal-pruning": "study:CAUSAL_PRUNING_STUDIES",
+    "causal-pruning-table2": "paper:TABLE2_STUDIES",
 }  # rows -> where the specs are
 VERDICTS = {
     "causal-pruning": "verdicts:verdicts",

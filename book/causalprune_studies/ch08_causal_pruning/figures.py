@@ -98,7 +98,8 @@ def plot_curves(summary: pd.DataFrame, *, published: pd.DataFrame | None = None)
             )
             band = lines[lines.method == "causal"].sort_values("amount")
             shade = {"color": looks["causal"]["color"], "alpha": 0.18, "linewidth": 0}
-            ax.fill_between(band.amount, band.low, band.high, **shade)
+            low, high = band.low.clip(lower=0), band.high.clip(upper=1)  # as accuracy is
+            ax.fill_between(band.amount, low, high, **shade)
             if published is not None:
                 marked = published.method.isin(lines.method) & (published.dataset == dataset)
                 for mark in published[marked].itertuples():

@@ -9,6 +9,7 @@ Paper: "A Granger-causal perspective on gradient descent with application to pru
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -90,6 +91,14 @@ OVERLAPS = {  # ranking -> those that its masks are compared with
 }
 
 
+def counted(masks: Masks) -> dict[str, float]:
+    """The metrics `amount_pruned`, and `kept_LAYER`, counts."""
+    counts = masks.counts()
+    names = counts.layer.str.removesuffix(".weight")
+    kept = {f"kept_{name}": n for name, n in zip(names, counts.kept, strict=True)}
+    return {"amount_pruned": masks.amount, **kept}
+
+
 @dataclass(frozen=True)
 class CausalRecipe(Recipe):
     """The phases of the causal pruning paper, as released, at a size of our own.
@@ -140,6 +149,27 @@ class CausalRecipe(Recipe):
         twin = clone_model(network)
         return record(twin, data, self.recording, seed=order, reuse_loss=True, **options)
 
+    def iterate(
+        self,
+        network: nn.Module,
+        data: Dataset,
+        *,
+        seed: int,
+        path: str | os.PathLike | None = None,
+        **how: object,
+    ) -> CausalPruning:
+        """The rounds of algorithm 1 on the trained `network`; `how` as in `CausalPruning`."""
+        nothing = replace(self.training, epochs=0)
+        pruning = CausalPruning(
+            **how,
+            floor=1,
+            pretrain=nothing,
+            record=self.recording,
+            posttrain=nothing,
+            seed=lambda number: seed + RECORD + 100 * (number - 1) if number else seed,
+        )
+        return pruning.fit(network, data, path=path)
+
     def play(self, network: nn.Module, data: Dataset, *, seed: int) -> Play:
         """Cut, post-train and judge copies of `network`; None stands for no masks.
 
@@ -162,13 +192,7 @@ class CausalRecipe(Recipe):
                 )
                 found["accuracy"] = accuracy(pruned)
                 found["train_loss"] = history.frame.train_loss.iloc[-1]
-                if masks is not None:
-                    found["amount_pruned"] = masks.amount
-                    counts = masks.counts()
-                    names = counts.layer.str.removesuffix(".weight")
-                    kept = zip(names, counts.kept, strict=True)
-                    found |= {f"kept_{name}": n for name, n in kept}
-                yield found
+                yield found | ({} if masks is None else counted(masks))
 
         return play
 
@@ -303,7 +327,8 @@ class IteratedRun(CausalRecipe):
             how = {"amount": repeated_amounts(self.fraction, self.n_iter)}
         else:
             how = {"alpha": self.l1_coeff}
-        rounds = self.iterate(network, data, causal, seed=seed, **how)
+        how |= {"n_iter": self.n_iter, "score": causal}
+        rounds = self.iterate(network, data, seed=seed, **how).masks_by_round_
         for iteration in self.report:
             yield point(rounds[iteration - 1], "causal", "causal", iteration)
         if not self.controls:
@@ -320,8 +345,8 @@ class IteratedRun(CausalRecipe):
             return record(losses=mixed).scores["two_batch"].scores()
 
         for ranking, score in {"magnitude": magnitude, "shuffled loss": placebo}.items():
-            *_, masks = self.iterate(network, data, score, seed=seed, amount=n_pruned)
-            yield point(masks, ranking, ranking, self.n_iter)
+            found = self.iterate(network, data, seed=seed, amount=n_pruned, score=score)
+            yield point(found.masks_, ranking, ranking, self.n_iter)
         at_once = {
             "causal": recordings[0].scores["two_batch"].scores(),
             "magnitude": magnitude_scores(network),
@@ -333,23 +358,6 @@ class IteratedRun(CausalRecipe):
         yield point(random_masks_like(last, seed=seed + RANDOM), "random", "causal", self.n_iter)
         masks = masks_from_scores(at_once["magnitude"], scope="like", like=last)
         yield point(masks, "magnitude", "causal", self.n_iter)
-
-    def iterate(
-        self, network: nn.Module, data: Dataset, score: Callable, *, seed: int, **how: object
-    ) -> list[Masks]:
-        """Masks after each round of algorithm 1 on the trained `network`, by any ranking."""
-        nothing = replace(self.training, epochs=0)
-        pruning = CausalPruning(
-            **how,
-            n_iter=self.n_iter,
-            floor=1,
-            score=score,
-            pretrain=nothing,
-            record=self.recording,
-            posttrain=nothing,
-            seed=lambda number: seed + RECORD + 100 * (number - 1) if number else seed,
-        )
-        return pruning.fit(network, data).masks_by_round_
 
 
 @dataclass(frozen=True)

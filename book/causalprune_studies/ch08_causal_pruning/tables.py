@@ -20,6 +20,10 @@ from causalprune_studies.tables import published
 
 PAIR = ["dataset", "seed"]  # one network
 NAMES = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "here": "This page"}
+SHOWN = {"obd": "Fisher"}  # the rows have the older name
+# LeNet in the paper, by its appendix: images, batch size, recorded epochs, rounds and epochs after.
+PAPER = {"cifar10": 50_000, "fashion_mnist": 60_000, "batch": 512, "epochs": 10}
+PAPER |= {"rounds": 10, "post_epochs": 200, "networks": 1}
 CURVES = ("CausalCurve", "CausalSketch")
 NUMBERS = ("amount", "amount_a", "amount_b", "iteration", "n_iter", "l1_coeff", "prune_epochs")
 TEXTS = ("ranking", "allocation", "a", "b", "init", "spec", "dataset", "metric")
@@ -133,7 +137,8 @@ def gaps(rows: pd.DataFrame, amount: float) -> pd.DataFrame:
         methods += [name for name in ("magnitude", "obd") if name in set(part.method)]
         for other in methods:
             gap = difference(part, "causal", other)
-            found.append((other, NAMES[dataset], gap.mean, gap.low, gap.high, gap.n))
+            name = SHOWN.get(other, other)
+            found.append((name, NAMES[dataset], gap.mean, gap.low, gap.high, gap.n))
     return pd.DataFrame(found, columns=["control", "dataset", "mean", "low", "high", "n"])
 
 
@@ -172,7 +177,7 @@ def curves(rows: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     found = curve_rows(rows)
     found = found[found.method.isin(methods)]
     found = summarise(found, ["dataset", "method", "amount"])
-    return found.assign(dataset=found.dataset.map(NAMES))
+    return found.assign(dataset=found.dataset.map(NAMES), method=found.method.replace(SHOWN))
 
 
 def coverage(rows: pd.DataFrame) -> pd.DataFrame:
@@ -182,6 +187,35 @@ def coverage(rows: pd.DataFrame) -> pd.DataFrame:
     found = found.rename("networks").reset_index()
     alphas = [f"{alpha:g}" if alpha > 0 else "" for alpha in found.l1_coeff]
     return found.assign(l1_coeff=alphas).set_index("spec")
+
+
+def scale(rows: pd.DataFrame) -> pd.DataFrame:
+    """How large the runs of each data set are, beside the paper's LeNet, one line for each size.
+
+    `rows` with one size of each data set. Rounds are those of `IteratedRun`; networks, of the
+    `CausalCurve` with the released start.
+    """
+    lines = []
+    for dataset, part in rows.groupby("dataset", sort=False):
+        curve, rounds = part[part.spec.isin(CURVES)].iloc[0], part.n_iter.max()
+        images = int(curve.subset.strip("[]").split(",")[0])
+        ours = {
+            "training images": images,
+            "recorded steps in a round": curve.prune_epochs * -(-images // curve.batch_size),
+            "rounds": 1 if pd.isna(rounds) else rounds,
+            "epochs after pruning": curve.post_epochs,
+            "networks": part[part.spec.isin(CURVES) & (part.init == "fan_out")].seed.nunique(),
+        }
+        paper = {
+            "training images": PAPER[dataset],
+            "recorded steps in a round": PAPER["epochs"] * -(-PAPER[dataset] // PAPER["batch"]),
+            "rounds": PAPER["rounds"],
+            "epochs after pruning": PAPER["post_epochs"],
+            "networks": PAPER["networks"],
+        }
+        lines.append(pd.DataFrame({"here": ours, "paper": paper}).astype(int))
+    names = [NAMES[name] for name in rows.dataset.unique()]
+    return pd.concat(lines, axis=1, keys=names)
 
 
 def published_lenets() -> pd.DataFrame:
@@ -203,12 +237,6 @@ def published_lenets() -> pd.DataFrame:
     )
     cells = cells.pivot(index=["dataset", "method"], columns="what", values="value")
     return cells.rename_axis(columns=None).reset_index()
-
-
-def published_table(number: int) -> pd.DataFrame:
-    """The paper's table 2 or 3: a row for each network, all cells as printed."""
-    table = published(f"causal_table{number}")
-    return table.pivot(index="label", columns="column", values="value").loc[table.label.unique()]
 
 
 def amounts_of_alpha(scores: CausalScores, n: int = 60) -> pd.DataFrame:
@@ -242,13 +270,14 @@ def layer_counts(rows: pd.DataFrame, dataset: str, methods: Sequence[str]) -> pd
     kept = curve_rows(rows, [f"kept_{name}" for name in ("conv1", "conv2", "fc1", "fc2")])
     kept = kept[(kept.dataset == dataset) & kept.method.isin(methods)]
     kept = kept.assign(layer=kept.metric.str.removeprefix("kept_"))
+    kept["method"] = kept.method.replace(SHOWN)
     table = kept.pivot_table(index=["amount", "method"], columns="layer", values="value")
     return table.round().astype(int)
 
 
 def emptied_layers(rows: pd.DataFrame) -> pd.DataFrame:
     """Layers that each method's own threshold would empty, mean over networks."""
-    found = curve_rows(rows, "emptied")
+    found = curve_rows(rows, "emptied").replace({"method": SHOWN})
     table = found.pivot_table(index=["dataset", "method"], columns="amount", values="value")
     return table.rename(index=NAMES).dropna()
 
@@ -309,8 +338,40 @@ def after_ten_rounds(rows: pd.DataFrame) -> pd.DataFrame:
     return summarise(found.assign(dataset=found.dataset.map(NAMES)), ["dataset", "method"])
 
 
+def after_ten_rounds_against_causal(rows: pd.DataFrame) -> dict[str, PairedDifference]:
+    """Causal pruning minus each other method after the last iteration, without L1_coeff."""
+    found = iterated_rows(rows)
+    last = found[found.l1_coeff.isna() & (found.iteration == found.n_iter)]
+    others = [name for name in last.method.unique() if name != "causal"]
+    return {name: difference(last, "causal", name) for name in others}
+
+
+def ten_rounds_against_one(rows: pd.DataFrame) -> dict[tuple[float, float], PairedDifference]:
+    """Accuracy of causal pruning after ten iterations minus one, by L1_coeff and N_prune."""
+    found = iterated_rows(rows)
+    found = found[found.l1_coeff.notna() & (found.method == "causal")]
+    found = found.assign(method=found.iteration.astype(int))
+    settings = found.groupby(["l1_coeff", "prune_epochs"])
+    return {setting: difference(part, 10, 1) for setting, part in settings}
+
+
+def steeper_than(
+    rows: pd.DataFrame, other: str, *, amounts: tuple[float, float] = (0.95, 0.98)
+) -> PairedDifference:
+    """What causal pruning loses between two amounts, minus what another method loses."""
+    low, high = (
+        curve_rows(rows).query("amount == @amount").set_index([*PAIR, "method"]).value
+        for amount in amounts
+    )
+    return difference((low - high).dropna().reset_index(), "causal", other)
+
+
 def in_words(table: pd.DataFrame, *, index: str, columns: str | list[str]) -> pd.DataFrame:
-    """Means with their intervals, for reading, as a pivot in the order of the rows."""
+    """Shares with their intervals, for reading, as a pivot in the order of the rows.
+
+    An interval ends where a share does, at 0 and 1.
+    """
+    table = table.assign(low=table.low.clip(lower=0), high=table.high.clip(upper=1))
     cells = [f"{r.mean:.3f} ({r.low:.3f} to {r.high:.3f})" for r in table.itertuples()]
     shown = table.assign(cell=cells).pivot(index=index, columns=columns, values="cell")
     return shown.loc[table[index].unique()].sort_index(axis=1)

@@ -169,10 +169,34 @@ def rank_agreement(rows: pd.DataFrame, *, without: Sequence[str] = ()) -> pd.Dat
 
 
 def mean_agreement(rows: pd.DataFrame, *, without: Sequence[str] = ()) -> pd.DataFrame:
-    """`rank_agreement` of each measure, mean and interval over data sets and seeds."""
-    found = rank_agreement(rows, without=without)
-    found = found.assign(seed=found.groupby(PAIR).ngroup())
-    return summarise(found, "method").set_index("method")
+    """`rank_agreement` of each measure, mean and interval over seeds; `rows` of one data set.
+
+    An interval ends where a correlation does, at -1 and 1.
+    """
+    found = summarise(rank_agreement(rows, without=without), "method").set_index("method")
+    return found.assign(low=found.low.clip(lower=-1), high=found.high.clip(upper=1))
+
+
+def each_agreement(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rank_agreement` of each measure (index), one number for each seed of a data set (columns).
+
+    As text: of three networks there is nothing to gain from a mean.
+    """
+    found = rank_agreement(rows).sort_values("seed", kind="stable")
+    listed = found.groupby(["method", "dataset"], sort=False).value.agg(
+        lambda ranks: ", ".join(f"{rank:+.1f}".replace("-", "−") for rank in ranks)
+    )
+    return listed.unstack("dataset").loc[[*MEASURES, "low training loss"]]
+
+
+def accuracy_gaps(rows: pd.DataFrame) -> dict[str, PairedDifference]:
+    """Test accuracy of the causal network minus that of each other; `rows` of one data set."""
+    accuracy = measured_by(rows, "accuracy")
+    others = [name for name in NETWORKS if name != "causal"]
+    return {
+        b: paired_difference(accuracy, between="method", a="causal", b=b, pair_on=PAIR)
+        for b in others
+    }
 
 
 def side_by_side(rows: pd.DataFrame, *names: str) -> pd.DataFrame:

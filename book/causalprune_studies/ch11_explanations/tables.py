@@ -5,6 +5,8 @@ Paper: arXiv:2308.09955.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from causalprune_lib._validation import check_choice
@@ -101,38 +103,44 @@ def printed_trials(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def averaged(
-    rows: pd.DataFrame, *, metric: str = "spearman", stop: str = "benchmark"
+    rows: pd.DataFrame,
+    *,
+    metric: str = "spearman",
+    stop: str = "benchmark",
+    counts: Sequence[str] = VARIANTS,
 ) -> pd.DataFrame:
-    """One value for each trial and network: a mean over the tables, and over FT and PT.
+    """One value for each trial and network: a mean over the tables, and over `counts`, FT and PT.
 
     A table counts as much as another. Networks without a mask have one value for each.
     """
     found = rows[(rows.metric == metric) & (rows.stop == stop)]
-    found = found[found.counts.isin([*VARIANTS, "none"])]
+    found = found[found.counts.isin([*counts, "none"])]
     tables = found.groupby(["dataset", "seed", "network"], as_index=False).value.mean()
     trials = tables.groupby(["seed", "network"], as_index=False).value.mean()
     return trials.assign(metric=metric)
 
 
-def gap_to(rows: pd.DataFrame, other: str, **where: str) -> PairedDifference:
-    """LEGCNet minus the network `other`, over trials; `where` as for `averaged`."""
-    return paired_difference(averaged(rows, **where), between="network", a="LEGCNet", b=other)
+def gap_to(
+    rows: pd.DataFrame, other: str, *, network: str = "LEGCNet", **where: str | Sequence[str]
+) -> PairedDifference:
+    """`network` minus the network `other`, over trials; `where` as for `averaged`."""
+    return paired_difference(averaged(rows, **where), between="network", a=network, b=other)
 
 
-def gap_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """LEGCNet minus each of `OTHERS`, at both stops, by three statistics: text with intervals."""
-    table = {
-        metric: [
-            f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
-            for stop in STOPS
-            for other in OTHERS
-            for gap in [gap_to(rows, other, metric=metric, stop=stop)]
-        ]
-        for metric in ("spearman", "shares", "attributions")
-    }
-    names = [[NETWORKS[other] for other in OTHERS]]
-    index = pd.MultiIndex.from_product([STOPS, *names], names=["stop", "LEGCNet minus"])
-    return pd.DataFrame(table, index=index)
+def gap_table(rows: pd.DataFrame, *, stop: str = "benchmark") -> pd.DataFrame:
+    """LEGCNet minus each of `OTHERS` by three statistics, FT and PT apart: `PairedDifference`s."""
+    return pd.DataFrame(
+        {
+            metric: {
+                (variant, NETWORKS[other]): gap_to(
+                    rows, other, metric=metric, stop=stop, counts=[variant]
+                )
+                for variant in VARIANTS
+                for other in OTHERS
+            }
+            for metric in ("spearman", "shares", "attributions")
+        }
+    ).rename_axis(["counts", "LEGCNet minus"])
 
 
 def counts_table(rows: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from causalprune_lib.evidence.statistics import require_columns, summarise
+from causalprune_lib.evidence.statistics import (
+    PairedDifference,
+    paired_difference,
+    require_columns,
+    summarise,
+)
 from causalprune_studies.ch12_closeness.distances import NONE
 from causalprune_studies.ch12_closeness.study import RANKINGS, RULE, SHRINKING
 
@@ -59,6 +64,13 @@ def cut_by_width(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows_at(rows, "outputs", state="cut", amount=RULE, hidden_layers=1)
     table = rows.pivot_table(index="network", columns="width", values="value")
     return table.loc[list(RANKINGS)]
+
+
+def cut_against(rows: pd.DataFrame, other: str) -> PairedDifference:
+    """LEGCNet minus another ranking, over seeds: `cut_by_width`, means over the widths."""
+    rows = rows_at(rows, "outputs", state="cut", amount=RULE, hidden_layers=1)
+    means = rows.groupby(["network", "seed"], as_index=False).value.mean()
+    return paired_difference(means, between="network", a="LEGCNet", b=other)
 
 
 def ruled_by_width(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -125,13 +137,30 @@ def yardsticks(rows: pd.DataFrame, *, width: int = 100) -> pd.DataFrame:
     return found.assign(network=found.network.where(found.amount == NONE, names))
 
 
+def retrained_against_order(rows: pd.DataFrame, *, width: int = 100) -> PairedDifference:
+    """LEGCNet without a tenth, retrained, minus the same network in another order, over seeds."""
+    rows = rows_at(rows, "outputs", hidden_layers=1)
+    rows = rows[rows.width == width]
+    tenth = (rows.network == "LEGCNet") & (rows.amount == "0.1") & (rows.state == "retrained")
+    both = rows[tenth | (rows.network == "order")]
+    return paired_difference(both, between="network", a="LEGCNet", b="order")
+
+
 def retrained_by_width(rows: pd.DataFrame) -> pd.DataFrame:
     """Distances of the outputs after retraining without half, beside dense yardsticks."""
+    return summarise(_retrained(rows), ["network", "width"])
+
+
+def retrained_slopes(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean slope of each line of `retrained_by_width` for widths above the inputs, by network."""
+    return summarise(slopes(_retrained(rows)), "network").set_index("network")
+
+
+def _retrained(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows_at(rows, "outputs", hidden_layers=1)
     half = (rows.amount == "0.5") & (rows.state == "retrained")
     half &= rows.network.isin(["LEGCNet", "random", "magnitude"])
-    near = pd.concat([rows[half], rows[rows.network.isin(["stranger", "order"])]])
-    return summarise(near, ["network", "width"])
+    return pd.concat([rows[half], rows[rows.network.isin(["stranger", "order"])]])
 
 
 def mnist_table(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,46 @@
+"""What the looks at a page find: one poor text among many alike, whatever hides its likeness."""
+
+from __future__ import annotations
+
+import pytest
+from browsing import LOOKS, chromium, faults, served
+
+PAGE = """<!doctype html><html lang="en"><head><title>Planted</title><style>
+html[data-theme=dark] body { background: #111; color: #eee; } span, td { color: inherit; }
+html[data-theme=dark] .dim { color: #333; } .faint { color: #ccc; }</style><script>
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const show = () => document.documentElement.dataset.theme = dark.matches ? "dark" : "light";
+dark.onchange = show; show();</script></head><body><main><h1>Planted</h1>%s</main></body></html>"""
+FINE = "<span>fine</span> <span>fine</span>"
+POOR = {
+    "light": f'<pre>{FINE} <span class="faint">poor</span></pre>',
+    "dark": f'<pre>{FINE} <span class="dim">poor</span> {FINE}</pre>',
+    "after one that is hidden": '<pre><span class="faint" hidden>no</span>'
+    ' <span class="faint">poor</span></pre>',
+    "after one that is blank": '<pre><span class="faint"> </span>'
+    '<span class="faint">poor</span></pre>',
+    "before another background": f'<pre>{FINE} <b style="background: #222">'
+    "<span>poor</span></b></pre>",
+    "faded": f'<pre>{FINE} <span style="opacity: 0.2">poor</span></pre>',
+    "the like of one out of sight": '<div style="overflow: auto; width: 200px" tabindex="0"><table>'
+    f'<tr>{"<td>1000000</td>" * 20}<td class="faint">far</td></tr>'
+    '<tr><td class="faint">poor</td></tr></table></div>',
+}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as one:
+        yield one
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("planted", [*POOR, None])
+def test_a_poor_contrast_is_found_and_none_where_none_is(browser, tmp_path, planted):
+    text = POOR.get(planted, f"<pre>{FINE}</pre>")
+    (tmp_path / "page.html").write_text(PAGE % text)
+    (tmp_path / "favicon.ico").touch()
+    with served(tmp_path) as address:
+        found = faults(browser, address, "page.html", LOOKS[0])
+    assert all("color-contrast" in fault for fault in found)
+    assert bool(found) == (planted is not None)
