@@ -14,3 +14,42 @@
     for (const box of document.querySelectorAll(boxes)) sizes.observe(box);
   });
 })();
+
+// Tables marked as sortable: a press on a heading sorts by it, a search and a choice of words filter.
+(() => {
+  const key = (row, column) => row.cells[column].dataset.order ?? row.cells[column].textContent;
+  const compare = (a, b) => (isNaN(a) || isNaN(b) || a === "" || b === "" ? a.localeCompare(b) : a - b);
+  const enhance = (table) => {
+    const body = table.tBodies[0];
+    const rows = [...body.rows];
+    table.querySelectorAll("thead th").forEach((head, column) => {
+      const button = document.createElement("button");
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const turn = head.ariaSort === "ascending" ? -1 : 1;
+        table.querySelectorAll("thead th").forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", turn === 1 ? "ascending" : "descending");
+        rows.sort((a, b) => turn * compare(key(a, column), key(b, column)));
+        body.append(...rows);
+      });
+    });
+    const search = document.createElement("input");
+    search.type = "search";
+    const label = document.createElement("label");
+    label.className = "table-filter";
+    label.append("Show rows with ", search);
+    const count = document.createElement("output");
+    label.append(" ", count);
+    const show = () => {
+      const words = search.value.toLowerCase().split(/\s+/);
+      const fits = (row) => words.every((word) => row.textContent.toLowerCase().includes(word));
+      for (const row of rows) row.hidden = !fits(row);
+      count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length}`;
+    };
+    search.addEventListener("input", show);
+    table.before(label);
+    show();
+  };
+  window.addEventListener("load", () => document.querySelectorAll("table.sortable").forEach(enhance));
+})();

@@ -60,20 +60,21 @@ def studies_of(rows: str, profile: str, *, on: str = "cpu") -> tuple[Any, ...]:
 
 
 def all_verdicts() -> Iterator[tuple[ModuleType, str, Verdict]]:
-    """Chapter, name of the claim and verdict, wherever the rows are measured.
+    """Chapter, name of the claim and verdict, one for each data set or printed cell.
 
     Examples
     --------
     >>> chapter, claim, verdict = next(all_verdicts())
-    >>> chapter.PAGE, claim, verdict.verdict
-    ('02-is-sgd-chaotic', 'exponents are positive', 'reproduced')
+    >>> chapter.PAGE, claim, verdict.dataset
+    ('02-is-sgd-chaotic', 'exponents are positive', 'cancer')
     """
     there = measured_names()
     for chapter in chapters():
         for rows, judge in getattr(chapter, "VERDICTS", {}).items():
             if rows in there:
-                for claim, verdict in _named(chapter, judge)(measured(rows)).items():
-                    yield chapter, claim, verdict
+                for claim, verdicts in _named(chapter, judge)(measured(rows)).items():
+                    for verdict in verdicts:
+                        yield chapter, claim, verdict
 
 
 def named_by_chapters(what: str) -> list[Any]:

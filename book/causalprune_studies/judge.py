@@ -1,14 +1,26 @@
-"""How a verdict is drawn from rows: means and gaps with their intervals, words, and phrases."""
+"""How a verdict is drawn from rows: what a claim says beforehand, and what is found for it.
+
+A claim states what would bear it out before any row is measured; a function finds the estimates,
+one for each data set or printed cell. The word follows from both, in `Verdict`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pandas as pd
 
-from causalprune_lib.evidence.statistics import PairedDifference, paired_difference, summarise
+from causalprune_lib.evidence.estimate import Estimate
+from causalprune_lib.evidence.statistics import (
+    PairedDifference,
+    paired_difference,
+    require_columns,
+    summarise,
+)
 from causalprune_lib.evidence.verdict import Verdict
+
+PAPER, BOOK = "paper", "book"
 
 
 class NotMeasuredError(ValueError):
@@ -16,10 +28,23 @@ class NotMeasuredError(ValueError):
 
 
 @dataclass(frozen=True)
-class Claim:
-    """What a paper says, what counts as reproduced, and what decides it.
+class Finding:
+    """What the rows say about a claim on one data set, or in one printed cell."""
 
-    The criterion is written before the rows are measured.
+    dataset: str
+    estimate: Estimate | None  # None: not measured
+    control_estimate: Estimate | None = None  # the same effect, shown by the control
+    beyond_control: Estimate | None = None  # the effect minus the control's, pair by pair
+    paper_effect: float | None = None  # in this cell, in the claim's unit
+    scale: Mapping[str, float] = field(default_factory=dict)  # quantity -> share of the paper's
+    cell: str = ""  # of the paper's table or figure, where a data set has several
+    passes_where_known: bool | None = None  # the test, where the answer is known
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a paper says, and what would bear it out; written before the rows are measured.
 
     Attributes
     ----------
@@ -27,29 +52,136 @@ class Claim:
         What the book calls it.
     sentence : str
         The claim, with where the paper makes it.
-    criterion : str
-        What it takes, in words; `judge` does as it says.
-    judge : callable
-        `judge(sentence, rows)` -> Verdict, from the full rows; a `NotMeasuredError` where what it
-        needs is not there.
+    measure : str
+        The effect that decides, with its unit: "points of accuracy, causal minus magnitude".
+    says, margin, none, least_scale
+        As in `Verdict`. The end of the margin is the smallest effect of interest.
+    control : str
+        What could show the same effect for another reason.
+    find : callable
+        `find(rows)` gives a `Finding` for each data set; a `NotMeasuredError` where what it needs
+        is not there.
+    asked_by : {"paper", "book"}
+        Who makes the claim.
     """
 
     name: str
     sentence: str
-    criterion: str
-    judge: Callable[[str, pd.DataFrame], Verdict]
+    measure: str
+    says: str
+    margin: tuple[float, float]
+    control: str
+    find: Callable[[pd.DataFrame], Iterable[Finding]]
+    none: float = 0.0
+    least_scale: Mapping[str, float] = field(default_factory=dict)
+    asked_by: str = PAPER
+
+    @property
+    def criterion(self) -> str:
+        """What it takes, in words."""
+        least, most = (f"{end:g}" for end in self.margin)
+        rule = {
+            "above": f"above {self.none:g}, and as large as the paper's or {most}",
+            "below": f"below {self.none:g}, and as far as the paper's or {least}",
+            "not below": f"not below {least}",
+            "not above": f"not above {most}",
+            "within": f"between {least} and {most}",
+        }[self.says]
+        near = ", ".join(f"{least:.0%} of its {name}" for name, least in self.least_scale.items())
+        return f"{self.measure}: {rule}; between {least} and {most} it counts as none" + (
+            f". Decided only at {near} or more" if near else ""
+        )
 
 
-def draw_verdicts(claims: Sequence[Claim], rows: pd.DataFrame) -> dict[str, Verdict]:
-    """The verdict on each claim, by name; "not tested here" where its rows are not there."""
+def draw_verdicts(claims: Sequence[Claim], rows: pd.DataFrame) -> dict[str, tuple[Verdict, ...]]:
+    """The verdicts on each claim, by its name; "not tested" where its rows are not there."""
     found = {}
     for claim in claims:
         try:
-            found[claim.name] = claim.judge(claim.sentence, rows)
+            findings = tuple(claim.find(rows))
         except NotMeasuredError as missing:
-            control = f"its rows are not measured yet: {missing}"
-            found[claim.name] = Verdict(claim.sentence, "not tested here", None, None, 0, control)
+            findings = (Finding("all", None, note=f"not measured: {missing}"),)
+        found[claim.name] = tuple(_verdict(claim, finding) for finding in findings)
     return found
+
+
+def _verdict(claim: Claim, finding: Finding) -> Verdict:
+    known = {name: finding.scale.get(name, 0.0) for name in claim.least_scale}
+    return Verdict(
+        claim=claim.sentence,
+        dataset=finding.dataset,
+        cell=finding.cell,
+        measure=claim.measure,
+        says=claim.says,
+        margin=claim.margin,
+        none=claim.none,
+        estimate=finding.estimate,
+        paper_effect=finding.paper_effect,
+        control=claim.control,
+        control_estimate=finding.control_estimate,
+        beyond_control=finding.beyond_control,
+        scale=known | dict(finding.scale),
+        least_scale=claim.least_scale,
+        passes_where_known=finding.passes_where_known,
+        asked_by=claim.asked_by,
+        note=finding.note,
+    )
+
+
+def gaps(
+    frame: pd.DataFrame, between: str, a: object, b: object, *, pair_on: Sequence[str]
+) -> pd.Series:
+    """`a` minus `b` of column `between`, for every pair that has both, by the columns `pair_on`."""
+    require_columns("frame", frame, [between, *pair_on, "value"])
+    sides = frame[frame[between].isin([a, b])]
+    sides = sides.pivot(index=list(pair_on), columns=between, values="value")
+    missing = [side for side in (a, b) if side not in sides]
+    if missing:
+        raise NotMeasuredError(f"{between} {', '.join(map(repr, missing))}")
+    return (sides[a] - sides[b]).dropna()
+
+
+def estimate(values: pd.Series, units: str, *, factor: float = 1.0, **options) -> Estimate:
+    """`Estimate.of_mean` times `factor`; a `NotMeasuredError` below two units."""
+    clusters = options.get("clusters")
+    n = len(values) if clusters is None else pd.Series(clusters).nunique()
+    if n < 2:
+        raise NotMeasuredError(f"{n} {units}, where an interval needs two")
+    return Estimate.of_mean(values, units=units, **options).times(factor)
+
+
+def compared(
+    frame: pd.DataFrame,
+    between: str,
+    method: object,
+    base: object,
+    control: object,
+    *,
+    pair_on: Sequence[str],
+    units: str,
+    factor: float = 1.0,
+    cluster: str | None = None,
+) -> dict[str, Estimate]:
+    """A method against what it is said to beat, and against its control: fields of a `Finding`.
+
+    Over the pairs that have all three; without estimates where these are too few. `cluster` is one
+    of the columns `pair_on`: its values are then the units.
+    """
+    require_columns("frame", frame, [between, *pair_on, "value"])
+    sides = frame[frame[between].isin([method, base, control])]
+    sides = sides.pivot(index=list(pair_on), columns=between, values="value")
+    sides = sides.reindex(columns=[method, base, control]).dropna()
+    clusters = None if cluster is None else sides.index.get_level_values(cluster)
+    if len(sides if cluster is None else set(clusters)) < 2:
+        return {"estimate": None}
+    return {
+        name: estimate(sides[a] - sides[b], units, factor=factor, clusters=clusters)
+        for name, a, b in (
+            ("estimate", method, base),
+            ("control_estimate", control, base),
+            ("beyond_control", method, control),
+        )
+    }
 
 
 def metric_rows(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -71,25 +203,6 @@ def gap_of(
     return paired_difference(frame[kept], between=between, a=a, b=b, pair_on=pair_on)
 
 
-def from_gap(claim: str, word: str, gap: PairedDifference, control: str, unit: str) -> Verdict:
-    """A verdict on a difference of shares (said in points) or of anything else."""
-    scale = 100 if unit.startswith("points") else 1
-    effect, low, high = (scale * x for x in (gap.mean, gap.low, gap.high))
-    return Verdict(claim, word, effect, (low, high), gap.n, control, unit)
-
-
-def from_mean(claim: str, word: str, mean: pd.Series, control: str, unit: str) -> Verdict:
-    """A verdict on the mean of shares (said in percent) or of anything else."""
-    scale = 100 if unit.startswith("%") else 1
-    effect, low, high = (scale * x for x in (mean["mean"], mean.low, mean.high))
-    return Verdict(claim, word, effect, (low, high), int(mean.n), control, unit)
-
-
-def grade(full: bool, half: bool) -> str:
-    """The verdict if `full` holds, or only `half` does, or neither."""
-    return "reproduced" if full else "partly" if half else "not reproduced"
-
-
 def said(gap: PairedDifference) -> str:
     """A difference and its interval, for a sentence about a control."""
     return f"{gap.mean:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}"
@@ -103,8 +216,3 @@ def said_mean(mean: pd.Series, digits: int = 3) -> str:
 def listed(rates: Mapping[str, float] | pd.Series) -> str:
     """Rates by name, in percent."""
     return ", ".join(f"{name} {rate:.0%}" for name, rate in rates.items())
-
-
-def named(criteria: Mapping[str, str], *found: Verdict) -> dict[str, Verdict]:
-    """Verdicts under the names of their criteria, in the same order."""
-    return dict(zip(criteria, found, strict=True))

@@ -104,18 +104,49 @@ def reading(gap: PairedDifference | pd.Series, margin: float, unit: str = "") ->
 
 
 def criteria(claims: Sequence[Claim]) -> Markdown:
-    """The criterion of every claim, as a list."""
+    """What each claim takes, as a list."""
     return Markdown("\n".join(f"- *{claim.name}*: {claim.criterion}." for claim in claims))
 
 
-def verdict_boxes(found: Mapping[str, Verdict]) -> Markdown:
-    """A box for every verdict; the cell needs `markdown_format: myst`."""
-    return Markdown(
-        "\n\n".join(
-            f":::{{admonition}} Verdict: {name}\n:class: verdict\n{verdict.to_markdown()}\n:::"
-            for name, verdict in found.items()
-        )
+def verdict_boxes(found: Mapping[str, Sequence[Verdict]]) -> Markdown:
+    """A box for every claim, a line for each verdict; the cell needs `markdown_format: myst`."""
+    return Markdown("\n\n".join(_box(name, verdicts) for name, verdicts in found.items()))
+
+
+def _box(name: str, verdicts: Sequence[Verdict]) -> str:
+    first = verdicts[0]
+    head = "| where | verdict | effect (95% interval) | paper | control |"
+    lines = [head, "|:--|:--|:--|:--|:--|", *map(_line, verdicts)]
+    notes = dict.fromkeys(v.note for v in verdicts if v.note)
+    notes = "".join(f"\n- {note[0].upper()}{note[1:]}." for note in notes)
+    return (
+        f":::{{admonition}} Verdict: {name}\n:class: verdict\n"
+        f"**{in_few_words(verdicts)}.** {first.claim}\n\n"
+        f"Effect: {first.measure}. From {first.margin[0]:g} to {first.margin[1]:g} it counts as "
+        f"none. Control: {first.control}.\n\n" + "\n".join(lines) + f"\n{notes}\n:::"
     )
+
+
+def in_few_words(verdicts: Sequence[Verdict]) -> str:
+    """The word, if there is one; else how often each falls.
+
+    >>> from types import SimpleNamespace as One
+    >>> in_few_words([One(word="partly"), One(word="undecided"), One(word="undecided")])
+    'Undecided in 2, partly in 1'
+    """
+    counts = pd.Series([verdict.word for verdict in verdicts]).value_counts()
+    text = ", ".join(f"{word} in {n}" for word, n in counts.items())
+    text = counts.index[0] if len(counts) == 1 else text
+    return text[0].upper() + text[1:]
+
+
+def _line(verdict: Verdict) -> str:
+    place = f"{verdict.dataset}, {verdict.cell}" if verdict.cell else verdict.dataset
+    word = f"{verdict.word} ({verdict.decides})" if verdict.decides else verdict.word
+    cells = [place, word, *("" if e is None else str(e) for e in (verdict.estimate,))]
+    cells.append("" if verdict.paper_effect is None else f"{verdict.paper_effect:.3g}")
+    cells.append("" if verdict.control_estimate is None else str(verdict.control_estimate))
+    return "| " + " | ".join(cells) + " |"
 
 
 def chapter_rows(name: str) -> pd.DataFrame:

@@ -1,35 +1,221 @@
-"""What a claim of a paper came to when it was tested, and on which rows that rests.
+"""What a claim came to when it was tested: an estimate first, and the word that follows from it.
 
-A verdict is drawn from full-size runs of known code only: `require_full` holds that line.
-Quick runs illustrate; they decide nothing.
+Nobody chooses the word. It follows from the interval, from what the claim says, from the margin
+within which an effect counts as none, from the paper's own effect, from the control and from how
+near to the paper's scale the test came. Margin and scale are set before anything is measured.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
-from causalprune_lib._validation import check_choice, check_int
-from causalprune_lib.evidence.statistics import paired_difference, require_columns
+from causalprune_lib._validation import check_choice
+from causalprune_lib.evidence.estimate import Estimate
+from causalprune_lib.evidence.statistics import require_columns
 
-VERDICTS = ("reproduced", "partly", "not reproduced", "not tested here")
+WORDS = {  # word -> what it means
+    "reproduced": "the interval excludes no effect, holds or exceeds the paper's effect, and the "
+    "control does not do it",
+    "reproduced, and the control does it too": "the same, but the control shows it as well",
+    "partly": "the direction is right, or nothing is lost, and the size is not the paper's",
+    "contradicted": "the interval excludes the paper's effect, and lies within the margin or on "
+    "the other side",
+    "undecided": "the interval holds both what would bear the claim out and what would not",
+    "not tested at the paper's scale": "what was run is too far from it for any of the above",
+    "not tested": "nothing was measured, or the test fails where the answer is known",
+}
+SAYS = ("above", "below", "not below", "not above", "within")
 NEEDED = ("commit", "dirty", "causalprune_lib", "torch", "numpy", "python", "device", "cpu")
 NEEDED += ("seconds", "started", "seed")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One claim on one data set, what was found, and the control that would have exposed it.
+
+    A claim says that an effect is "above" or "below" `none` (a difference), "not below" or "not
+    above" the margin's end (nothing is lost), or "within" the margin (the same). The margin is
+    what counts as no effect; its far end is the smallest effect of interest, and stands in for the
+    paper's effect where the paper prints none. "Not below" and "within" are decided as by one or
+    two one-sided tests at 2.5%.
+
+    Examples
+    --------
+    >>> verdict = Verdict(
+    ...     claim="Causal pruning beats magnitude pruning.",
+    ...     dataset="cifar10",
+    ...     measure="points of accuracy, causal minus magnitude",
+    ...     says="above",
+    ...     margin=(-1, 1),
+    ...     paper_effect=11.5,
+    ...     estimate=Estimate(9.0, 3.1, 14.9, 3, "networks", sd=2.4),
+    ...     control="random weights at causal's counts",
+    ...     control_estimate=Estimate(9.3, 4.0, 14.6, 3, "networks"),
+    ... )
+    >>> verdict.word
+    'reproduced, and the control does it too'
+    """
+
+    claim: str  # in one sentence, with where the paper makes it
+    measure: str  # what the effect is, with its unit
+    says: str  # one of SAYS
+    margin: tuple[float, float]  # between these the effect counts as none
+    estimate: Estimate | None  # None: nothing was measured
+    control: str  # the comparison that would have exposed the claim if it were false
+    control_estimate: Estimate | None = None  # the same effect, shown by the control
+    beyond_control: Estimate | None = None  # the effect minus the control's, pair by pair
+    paper_effect: float | None = None  # where the paper prints one
+    none: float = 0.0  # no effect; 1 for a ratio
+    dataset: str = "all"
+    cell: str = ""  # of the paper's table or figure, where a data set has several
+    scale: Mapping[str, float] = field(default_factory=dict)  # quantity -> share of the paper's
+    least_scale: Mapping[str, float] = field(default_factory=dict)  # below which nothing is decided
+    passes_where_known: bool | None = None  # the test, where the answer is known; None: no test
+    asked_by: str = "paper"
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        check_choice("says", self.says, SAYS)
+        for name in ("claim", "measure", "control", "dataset"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
+                raise ValueError(f"{name} must be a sentence; got {getattr(self, name)!r}.")
+        least, most = self.margin
+        if not least <= self.none <= most or least == most:
+            raise ValueError(f"margin must hold {self.none} (none); got {self.margin!r}.")
+        for name in self.least_scale:
+            check_choice("least_scale: each", name, self.scale)
+
+    @property
+    def word(self) -> str:
+        """The one of `WORDS` that follows."""
+        if self.estimate is None or self.passes_where_known is False:
+            return "not tested"
+        if any(self.scale[name] < least for name, least in self.least_scale.items()):
+            return "not tested at the paper's scale"
+        word = self._word(self.estimate)
+        if word != "reproduced" or self.control_estimate is None:
+            return word
+        shown = self.control_does_it
+        if shown is None:
+            return "undecided"
+        return "reproduced, and the control does it too" if shown else word
+
+    @property
+    def control_does_it(self) -> bool | None:
+        """Whether the control shows the claimed effect too; None where that cannot be told.
+
+        It does not where its own interval refutes the claim, or where the method leads it (the
+        whole interval). It does where its own interval bears the claim out, or where the lead of
+        a method that passes lies below the smallest effect of interest.
+        """
+        if self.estimate is None or self.control_estimate is None:
+            return None
+        own, method = self._word(self.control_estimate), self._word(self.estimate)
+        if own == "contradicted":
+            return False
+        if self.beyond_control is not None and self.says in ("above", "below"):
+            low, high, none, (_, most) = self._upwards(self.beyond_control)
+            if low > none:
+                return False
+            if method == "reproduced" and high < most:
+                return True
+        return None if own == "undecided" else True
+
+    @property
+    def target(self) -> float:
+        """The effect that the paper claims; the smallest of interest where it prints none."""
+        least, most = self.margin
+        upwards = self.says in ("above", "not below", "within")
+        printed = self.paper_effect
+        if printed is not None and (printed > self.none if upwards else printed < self.none):
+            return printed
+        return most if upwards else least
+
+    def _word(self, estimate: Estimate) -> str:
+        low, high, none, (least, most) = self._upwards(estimate)
+        if self.says == "within":
+            inside, outside = least < low and high < most, high < least or low > most
+            return self._kept(inside, outside)
+        if self.says.startswith("not"):
+            return self._kept(low > least, high < least)
+        target = self.target if self.says == "above" else -self.target
+        if low > none and high >= target:
+            return "reproduced"
+        if high < target and high < most:
+            return "contradicted"
+        return "partly" if low > none else "undecided"
+
+    def _kept(self, holds: bool, fails: bool) -> str:
+        """The word on a claim that nothing is lost; partly where the paper shows more than that."""
+        printed, found, (least, most) = self.paper_effect, self.estimate, self.margin
+        if holds and printed is not None and not found.low <= printed <= found.high:
+            gains = self.says != "not above" and printed > most
+            if gains or (self.says != "not below" and printed < least):
+                return "partly"
+        return "reproduced" if holds else "contradicted" if fails else "undecided"
+
+    def _upwards(self, estimate: Estimate) -> tuple[float, float, float, tuple[float, float]]:
+        """Interval, none and margin, turned so that the claim says "above"."""
+        least, most = self.margin
+        if self.says in ("below", "not above"):
+            return -estimate.high, -estimate.low, -self.none, (-most, -least)
+        return estimate.low, estimate.high, self.none, (least, most)
+
+    @property
+    def decides(self) -> str:
+        """Of an undecided verdict: the power it had, and how many units would give four in five."""
+        if self.estimate is None or self.word != "undecided":
+            return ""
+        if self._word(self.estimate) == "reproduced":
+            return "the effect is there; whether the control shows it too cannot be told"
+        distance = self.target / self.none if self.estimate.ratio else self.target - self.none
+        if self.says not in ("above", "below"):
+            least, most = self.margin
+            distance = max(most - self.none, self.none - least)
+            distance = max(most, 1 / least) if self.estimate.ratio else distance
+        power, needed = self.estimate.power(distance), self.estimate.units_needed(distance)
+        if math.isnan(power):
+            return ""
+        what = (
+            "the paper's effect" if self.target == self.paper_effect else "an effect that matters"
+        )
+        more = f"{needed} {self.estimate.units}" if needed else "more than anybody would measure"
+        return f"power {power:.0%} for {what}; {more} for 80%"
+
+    def to_row(self) -> dict[str, Any]:
+        """The verdict as a row of a table; None where there is nothing to say."""
+        found, control = self.estimate, self.control_estimate
+        own = ("claim", "asked_by", "dataset", "cell", "word")
+        row = {name: getattr(self, name) for name in own}
+        row |= {name: getattr(found, name, None) for name in ("effect", "low", "high")}
+        row |= {"measure": self.measure, "paper_effect": self.paper_effect, "none": self.none}
+        row |= {"says": self.says, "margin_low": self.margin[0], "margin_high": self.margin[1]}
+        row |= {"n_units": found.n if found else 0, "unit": found.units if found else ""}
+        row |= {
+            "scale": {k: float(share) for k, share in self.scale.items()},
+            "control": self.control,
+        }
+        row |= {f"control_{k}": getattr(control, k, None) for k in ("effect", "low", "high")}
+        row |= {"control_does_it": self.control_does_it, "decides": self.decides}
+        return row | {"passes_where_known": self.passes_where_known, "note": self.note}
 
 
 def require_full(frame: pd.DataFrame) -> pd.DataFrame:
     """Return `frame` if a verdict may rest on it; raise otherwise.
 
-    Every row must be a result (no recorded error) of profile "full", from a commit with nothing
-    changed since, with versions, device, seconds, start and seed.
+    Every row must be a result (no recorded error) of profile "full" or "paper", from a commit with
+    nothing changed since, with versions, device, seconds, start and seed.
 
     >>> require_full(pd.DataFrame({"profile": ["quick"], "value": [0.9]}))
     Traceback (most recent call last):
         ...
-    ValueError: frame must have profile "full" in every row; got 1 of 1 rows otherwise: 'quick'.
+    ValueError: frame must have profile "full" or "paper" in every row; got 1 of 1 rows otherwise: \
+'quick'.
     """
     require_columns("frame", frame, [])
     if frame.empty:
@@ -44,105 +230,11 @@ def require_full(frame: pd.DataFrame) -> pd.DataFrame:
                 f"otherwise: {column[broken].iloc[0]!r}."
             )
 
-    check("profile", 'have profile "full"', lambda column: column.eq("full"))
+    check(
+        "profile", 'have profile "full" or "paper"', lambda column: column.isin(["full", "paper"])
+    )
     for name in NEEDED:
         check(name, f"say {name}", lambda column: column.notna() & column.ne(""))
     check("dirty", 'have dirty "False"', lambda column: column.astype(str).str.lower().eq("false"))
     check("error", "be without error", lambda column: column.isna() | column.eq(""))
     return frame
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One claim, what was found, and the control that would have exposed it.
-
-    Examples
-    --------
-    >>> verdict = Verdict(
-    ...     claim="Magnitude pruning beats random pruning.",
-    ...     verdict="reproduced",
-    ...     effect=0.083,
-    ...     interval=(0.032, 0.135),
-    ...     n_seeds=3,
-    ...     control="random masks with the same count in every layer",
-    ... )
-    >>> print(verdict.to_markdown())
-    **Reproduced.** Magnitude pruning beats random pruning.
-    <BLANKLINE>
-    - Effect: 0.083 (95% interval 0.032 to 0.135), 3 seeds.
-    - Control: random masks with the same count in every layer.
-    """
-
-    claim: str  # in one sentence, with where the paper makes it
-    verdict: str  # one of VERDICTS
-    effect: float | None  # in `unit`; None only for "not tested here"
-    interval: tuple[float, float] | None
-    n_seeds: int  # how many seeds the interval is over
-    control: str  # the comparison that would have exposed the claim if it were false
-    unit: str = ""
-    level: float = 0.95  # of the interval
-
-    def __post_init__(self) -> None:
-        check_choice("verdict", self.verdict, VERDICTS)
-        for name in ("claim", "control"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
-                raise ValueError(f"{name} must be a sentence; got {getattr(self, name)!r}.")
-        if self.verdict == "not tested here":
-            if (self.effect, self.interval, self.n_seeds) != (None, None, 0):
-                raise ValueError(
-                    "effect, interval and n_seeds must be None, None and 0 where nothing was "
-                    f"tested; got {self.effect!r}, {self.interval!r}, {self.n_seeds!r}."
-                )
-            return
-        check_int("n_seeds", self.n_seeds, minimum=2)
-        low, high = (*(self.interval or ()), math.nan, math.nan)[:2]
-        effect = math.nan if self.effect is None else self.effect
-        if not (math.isfinite(low) and math.isfinite(high) and low <= effect <= high):
-            raise ValueError(
-                "effect must be a number inside a finite interval; got "
-                f"{self.effect!r} and {self.interval!r}."
-            )
-
-    @classmethod
-    def from_pairs(
-        cls,
-        claim: str,
-        verdict: str,
-        frame: pd.DataFrame,
-        *,
-        between: str,
-        a: object,
-        b: object,
-        control: str,
-        pair_on: str | Sequence[str] = "seed",
-        unit: str = "",
-        level: float = 0.95,
-    ) -> Verdict:
-        """Draw the effect `a` minus `b`, its interval and the seeds from full rows of one metric.
-
-        The rows must pass `require_full`, and each have a partner.
-        """
-        found = paired_difference(
-            require_full(frame), between=between, a=a, b=b, pair_on=pair_on, level=level
-        )
-        if found.unpaired:
-            raise ValueError(
-                f"frame must hold a partner for every row; got {found.unpaired} without one."
-            )
-        interval = (found.low, found.high)
-        return cls(claim, verdict, found.mean, interval, found.n, control, unit, level)
-
-    def to_markdown(self) -> str:
-        """Write the verdict as plain Markdown, which every notebook viewer can show."""
-        lines = [f"**{self.verdict.capitalize()}.** {self.claim}", ""]
-        if self.effect is not None and self.interval is not None:
-            low, high = self.interval
-            unit = f" {self.unit}" if self.unit else ""
-            lines.append(
-                f"- Effect: {self.effect:.3g}{unit} ({self.level:.0%} interval {low:.3g} to "
-                f"{high:.3g}), {self.n_seeds} seeds."
-            )
-        lines.append(f"- Control: {self.control.rstrip('.')}.")
-        return "\n".join(lines)
-
-    _repr_markdown_ = to_markdown

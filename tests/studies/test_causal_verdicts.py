@@ -35,8 +35,10 @@ from causalprune_studies.ch08_causal_pruning.tables import (
     without_empty_layers,
 )
 from causalprune_studies.ch08_causal_pruning.verdicts import CLAIMS, verdicts
+from causalprune_studies.tables import measured
 
-COMMON = PROVENANCE | {"init": "fan_out"}
+COMMON = PROVENANCE | {"init": "fan_out", "subset": "[10000, 10000]", "post_epochs": 4}
+COMMON |= {"prune_epochs": 10}
 AMOUNTS = (0.8, 0.9, 0.95, 0.98)
 AT_CAUSAL = ("random", "magnitude", "inverse", "shuffled loss")
 
@@ -105,58 +107,80 @@ def made_up(
     return pd.DataFrame(rows)
 
 
-def words(**gains) -> dict[str, str]:
-    return {name: found.verdict for name, found in verdicts(made_up(**gains)).items()}
+def found(rows=None, **gains):
+    """The verdicts by (claim, data set, cell)."""
+    drawn = verdicts(made_up(**gains) if rows is None else rows)
+    return {(name, v.dataset, v.cell): v for name, many in drawn.items() for v in many}
 
 
-def test_no_effect_is_not_called_one():
-    found = words()
-    assert found["beats magnitude"] == found["finds the causes"] == "not reproduced"
-    assert found["phase shift"] == found["masks overlap"] == "not reproduced"
-    assert found["beats magnitude, iterated"] == "not reproduced"
-    assert found["gains by pruning"] == "partly"  # the interval holds zero
-    assert list(found) == [claim.name for claim in CLAIMS]
+def words(claim, **gains) -> set[str]:
+    """The words of a claim where something was measured."""
+    rows = gains.pop("rows", None)
+    drawn = found(rows, **gains)
+    return {v.word for (name, *_), v in drawn.items() if name == claim and v.estimate}
 
 
-def test_an_effect_of_allocation_alone_is_partly():
-    """All rankings at causal's counts gain as much: the paper's gap, without its reason."""
+def test_no_effect_is_contradicted_and_not_merely_missing():
+    assert words("beats magnitude") == words("finds the causes") == {"contradicted"}
+    assert words("phase shift") == {"contradicted"}
+    assert list(verdicts(made_up())) == [claim.name for claim in CLAIMS]
+
+
+def test_data_sets_are_never_pooled():
+    """An effect on one data set and its opposite on the other stand side by side."""
+    rows = made_up()
+    causal = (rows.ranking == "causal") & (rows.metric == "accuracy")
+    rows.loc[causal & (rows.dataset == "cifar10"), "value"] += 0.1
+    rows.loc[causal & (rows.dataset == "fashion_mnist"), "value"] -= 0.1
+    drawn = found(rows)
+    for amount in ("80% pruned", "98% pruned"):
+        assert drawn["beats magnitude", "cifar10", amount].word == "reproduced"
+        assert drawn["beats magnitude", "fashion_mnist", amount].word == "contradicted"
+
+
+def test_an_effect_of_allocation_alone_is_one_that_the_control_has_too():
     rows = made_up()
     better = (rows.allocation == "causal") & (rows.metric == "accuracy")
     rows.loc[better, "value"] += 0.1
-    found = verdicts(rows)
-    assert found["beats magnitude"].verdict == "partly"
-    assert found["beats magnitude"].effect == pytest.approx(0.1, abs=0.001)
-    assert found["finds the causes"].verdict == "not reproduced"
-    assert found["beats magnitude, iterated"].verdict == "partly"
+    assert words("beats magnitude", rows=rows) == {"reproduced, and the control does it too"}
+    assert words("finds the causes", rows=rows) == {"contradicted"}
+    cell = found(rows)["beats magnitude", "cifar10", "95% pruned"]
+    assert cell.estimate.effect == pytest.approx(10, abs=0.1)  # points
+    assert (cell.estimate.n, cell.estimate.units) == (3, "networks")
 
 
 def test_an_effect_of_the_ranking_is_reproduced():
-    found = words(causal=0.1, iterated=0.1)
-    assert found["beats magnitude"] == found["finds the causes"] == "reproduced"
-    assert found["gains by pruning"] == found["beats magnitude, iterated"] == "reproduced"
+    assert words("beats magnitude", causal=0.1) == {"reproduced"}
+    assert words("finds the causes", causal=0.1) == {"reproduced"}
+    assert words("finds the causes", causal=0.1, shuffled=0.1) == {"contradicted"}
+    assert words("beats magnitude", causal=-0.1) == {"contradicted"}
 
 
-def test_a_placebo_that_does_as_well_is_no_cause():
-    found = words(causal=0.1, shuffled=0.1)
-    assert found["beats magnitude"] == "reproduced"
-    assert found["finds the causes"] == "partly"
+def test_claims_about_final_accuracy_need_the_papers_epochs():
+    """Four epochs of 200 decide nothing, whatever comes out."""
+    for gain in (-0.1, 0.1):
+        there = {"not tested at the paper's scale"}
+        assert words("beats magnitude, iterated", iterated=gain) == there
+        assert words("gains by pruning", causal=gain) == there
+    long = made_up(iterated=0.2).assign(post_epochs=200, subset="[50000, 10000]")
+    assert words("beats magnitude, iterated", rows=long) == {"reproduced"}
 
 
-def test_a_worse_ranking_is_not_saved_by_its_interval():
-    found = words(causal=-0.1)
-    assert found["beats magnitude"] == found["gains by pruning"] == "not reproduced"
+def test_every_cell_of_table_2_is_there_measured_or_not():
+    cells = [key for key in found() if key[0] == "beats magnitude, iterated"]
+    assert sum("as in table 2" in cell for *_, cell in cells) == 8
+    drawn = found()
+    for *_, cell in (("imagenet", "ResNet50, 80% at once"),):
+        assert drawn["beats CHITA", "imagenet", cell].word == "not tested"
 
 
-def test_phase_shift_needs_more_than_an_allocation_that_collapses():
-    assert words(drop=0.3)["phase shift"] == "partly"  # random falls alike
+def test_phase_shift_is_the_allocations_if_random_weights_fall_too():
+    assert words("phase shift", drop=0.3) == {"reproduced, and the control does it too"}
     rows = made_up()
     falls = (rows.ranking == "causal") & (rows.amount == 0.98) & (rows.metric == "accuracy")
     rows.loc[falls, "value"] -= 0.3
-    above = (rows.ranking == "causal") & (rows.amount == 0.95) & (rows.metric == "accuracy")
-    rows.loc[above, "value"] += 0.01
-    found = verdicts(rows)["phase shift"]
-    assert found.verdict == "reproduced"
-    assert found.effect == pytest.approx(0.31, abs=0.001)
+    assert words("phase shift", rows=rows) == {"reproduced"}
+    assert found(rows)["phase shift", "cifar10", ""].estimate.effect == pytest.approx(30, abs=0.1)
 
 
 def test_amounts_with_an_empty_layer_do_not_judge_a_ranking():
@@ -164,12 +188,13 @@ def test_amounts_with_an_empty_layer_do_not_judge_a_ranking():
     accuracy = curve_rows(rows)
     accuracy = accuracy[accuracy.amount > 0]
     assert 0.98 not in set(without_empty_layers(rows, accuracy).amount)
-    assert verdicts(rows)["finds the causes"].effect == pytest.approx(0.1, abs=0.001)
+    cell = found(rows)["finds the causes", "cifar10", ""]
+    assert cell.estimate.effect == pytest.approx(10, abs=0.1)
+    assert "98%" not in cell.note
 
 
-def test_overlap_counts_only_beyond_chance():
-    assert words(overlap=0.1)["masks overlap"] == "partly"
-    assert words(overlap=0.5)["masks overlap"] == "reproduced"
+def test_overlap_is_held_against_independent_masks():
+    assert words("masks overlap") == {"reproduced, and the control does it too"}
     rows = made_up(overlap=0.5)
     agreement = overlap_rows(rows)
     agreement = agreement[agreement.metric == "agreement"].value
@@ -177,11 +202,10 @@ def test_overlap_counts_only_beyond_chance():
 
 
 def test_robust_means_within_two_points_and_l1_must_rise_each_time():
-    found = words()
-    assert found["robust to N_iter and N_prune"] == "reproduced"
-    assert found["L1_coeff decides the amount"] == "reproduced"
-    assert words(by_iteration=-0.1)["robust to N_iter and N_prune"] == "partly"
-    assert words(alpha_step=-0.1)["L1_coeff decides the amount"] == "not reproduced"
+    assert words("robust to N_iter") == words("robust to N_prune") == {"reproduced"}
+    assert words("robust to N_iter", by_iteration=-0.1) == {"contradicted"}
+    assert words("L1_coeff decides the amount") == {"reproduced"}
+    assert words("L1_coeff decides the amount", alpha_step=-0.1) == {"contradicted"}
 
 
 def test_quick_rows_are_refused():
@@ -194,40 +218,49 @@ def test_claims_whose_rows_are_not_there_are_not_tested():
     rows = made_up(causal=0.1)
     first = rows[(rows.spec == "CausalCurve") & (rows.dataset == "fashion_mnist")]
     first = first.dropna(axis=1, how="all")
-    assert "n_iter" not in first
-    found = verdicts(first)
-    assert {name for name, v in found.items() if v.verdict == "not tested here"} == {
+    drawn = verdicts(first)
+    untested = {name for name, many in drawn.items() if {v.word for v in many} == {"not tested"}}
+    assert untested == {
         "beats magnitude, iterated",
-        "robust to N_iter and N_prune",
+        "robust to N_iter",
+        "robust to N_prune",
         "L1_coeff decides the amount",
+        "beats CHITA",
     }
-    assert found["beats magnitude"].n_seeds == 3
-    assert "3 of fashion_mnist" in found["beats magnitude"].control
-    assert "rows of 1e-15, 1e-14, 1e-13" in found["L1_coeff decides the amount"].control
-    iterated = verdicts(rows[rows.spec == "IteratedRun"].dropna(axis=1, how="all"))
-    assert iterated["beats magnitude"].verdict == iterated["masks overlap"].verdict
-    assert iterated["masks overlap"].verdict == "not tested here"
-    assert iterated["robust to N_iter and N_prune"].verdict == "reproduced"
 
 
 def test_one_network_decides_nothing():
     rows = made_up(causal=0.1, iterated=0.1)
     one = rows[(rows.dataset == "cifar10") & (rows.seed == 0)]
-    assert {v.verdict for v in verdicts(one).values()} == {"not tested here"}
+    assert {v.word for v in found(one).values()} == {"not tested"}
 
 
 def test_a_network_without_its_controls_is_left_out():
     rows = made_up()
     gone = (rows.dataset == "cifar10") & (rows.seed == 0) & (rows.ranking == "random")
-    found = verdicts(rows[~gone])
-    assert found["beats magnitude"].n_seeds == 5
-    assert "2 of cifar10 and 3 of fashion_mnist" in found["beats magnitude"].control
-    assert found["masks overlap"].n_seeds == 6
+    drawn = found(rows[~gone])
+    assert drawn["beats magnitude", "cifar10", "80% pruned"].estimate.n == 2
+    assert drawn["beats magnitude", "fashion_mnist", "80% pruned"].estimate.n == 3
+    assert drawn["masks overlap", "cifar10", ""].estimate.n == 3
     accuracy = curve_rows(rows[~gone])
     accuracy = accuracy[accuracy.amount == 0.95]
     assert complete(accuracy, "causal", "random at causal").seed.size == 10
     with pytest.raises(NotMeasuredError, match="got 0 with all"):
         complete(accuracy, "causal", "frozen at causal")
+
+
+def test_the_committed_rows_say_what_the_book_says():
+    drawn = found(measured("causal-pruning"))
+    does_too = "reproduced, and the control does it too"
+    for amount in ("80% pruned", "90% pruned", "95% pruned"):
+        assert drawn["beats magnitude", "cifar10", amount].word == does_too
+    assert drawn["beats magnitude", "cifar10", "98% pruned"].word == "contradicted"
+    shift = drawn["phase shift", "cifar10", ""]
+    assert shift.word == does_too
+    assert shift.estimate.effect == pytest.approx(18.6, abs=0.1)
+    assert drawn["phase shift", "fashion_mnist", ""].word == "undecided"
+    assert drawn["finds the causes", "cifar10", ""].word == "contradicted"
+    assert drawn["finds the causes", "fashion_mnist", ""].word == "undecided"
 
 
 def test_methods_are_named_by_ranking_and_allocation():

@@ -30,27 +30,40 @@ def full_rows(own, yardstick, random, magnitude):
     return pd.DataFrame(rows)
 
 
+def words(rows, claim):
+    return {(v.dataset, v.cell): v.word for v in verdicts.verdicts(rows)[claim]}
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
         ((0.9, 0.9, 0.5, 0.6), ("reproduced", "reproduced", "reproduced")),
-        ((0.85, 0.99, 0.84, 0.9), ("partly", "reproduced", "not reproduced")),
-        ((0.7, 0.99, 0.8, 0.9), ("not reproduced", "not reproduced", "not reproduced")),
+        ((0.85, 0.99, 0.84, 0.9), ("contradicted", "contradicted", "contradicted")),
+        ((0.9, 0.9, 0.9, 0.6), ("reproduced, and the control does it too", "contradicted", None)),
     ],
 )
-def test_the_criteria_grade_by_value(values, expected):
-    found = verdicts.verdicts(full_rows(*values))
-    assert tuple(v.verdict for v in found.values()) == expected
-    assert found.keys() == {claim.name for claim in verdicts.CLAIMS}
-    assert found["importance is kept"].effect == pytest.approx(values[0] + 0.005 - values[1])
-
-
-def test_a_wide_interval_with_a_gap_is_partly():
-    rows = full_rows(0.9, 0.9, 0.8, 0.8)
-    rows.loc[(rows.network == "LEGCNet") & (rows.seed == 0), "value"] -= 0.5
-    rows.loc[(rows.network == "LEGCNet") & (rows.seed == 1), "value"] += 0.5
+def test_words_follow_from_planted_values(values, expected):
+    rows = full_rows(*values)
+    rows.loc[rows.network == "another trial", "value"] = 0.3  # another's mask keeps nothing
     found = verdicts.verdicts(rows)
-    assert found["random masks do not keep it"].verdict == "partly"
+    assert found.keys() == {claim.name for claim in verdicts.CLAIMS}
+    for many, word in zip(found.values(), expected, strict=True):
+        one = {v.word for v in many if v.dataset != "all tables"}
+        assert word is None or one == {word}
+    assert {v.dataset for v in found["importance is kept"]} == {*verdicts.FIGURES, "all tables"}
+
+
+def test_tables_ft_and_pt_are_judged_apart_and_a_table_is_one_unit():
+    rows = full_rows(0.9, 0.9, 0.5, 0.6)
+    rows.loc[(rows.dataset == "cancer") & (rows.counts == "PT"), "value"] = 0.1
+    cells = words(rows, "random masks do not keep it")
+    assert cells["cancer", "PT"] == "contradicted"
+    assert cells["cancer", "FT"] == cells["vowel", "PT"] != "contradicted"
+    units = {
+        (v.dataset == "all tables", v.estimate.n, v.estimate.units)
+        for v in verdicts.verdicts(rows)["random masks do not keep it"]
+    }
+    assert units == {(False, 4, "networks"), (True, 4, "tables")}
 
 
 def test_quick_rows_decide_nothing():

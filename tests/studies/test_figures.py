@@ -98,7 +98,6 @@ EXAMPLES = {
         y="control", hue="data", xlabel="Gap (points)", reference=0.0, hollow=["iris"],
     ),
     "figures.plot_bars": call(FEATURES, xlabel="Share (%)"),
-    "figures.plot_verdicts": call({"4 Granger causality": ["partly", "not reproduced"] * 3}),
     "ch01_pruning.plot_images": call({"0": np.eye(8), "1": np.eye(8)}),
     "ch01_pruning.plot_accuracy_vs_sparsity": call(
         table(method=METHODS, amount=[0.5, 0.9, 0.99]),

@@ -14,7 +14,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from causalprune_studies.ch01_pruning import figures as plots
-from causalprune_studies.figures import plot_bars, plot_dots, plot_lines, plot_verdicts
+from causalprune_studies.figures import plot_bars, plot_dots, plot_lines
 
 LABELS = {"xlabel": "Weights pruned (fraction)", "ylabel": "Accuracy (fraction)"}
 
@@ -109,15 +109,6 @@ def test_bars_have_the_lengths_given_and_what_is_missing_has_none():
     assert np.isnan(ax.containers[1][1].get_width())
     at = [bar.get_y() for bars in ax.containers for bar in bars]
     assert at[0] < at[2] < at[1] < at[3]  # groups from the top, series in each from the top
-
-
-def test_verdicts_stand_from_the_fullest_to_the_emptiest():
-    ax = plot_verdicts({"one": ["not reproduced", "reproduced", "partly"], "two": []})
-    fills = [line.get_fillstyle() for line in ax.lines]
-    assert fills == ["full", "left", "none"]
-    assert [line.get_xdata().item() for line in ax.lines] == [1, 2, 3]
-    with pytest.raises(ValueError, match="Did you mean 'partly'"):
-        plot_verdicts({"one": ["partyl"]})
 
 
 def test_accuracy_runs_from_all_weights_to_few():

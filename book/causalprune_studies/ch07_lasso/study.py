@@ -1,12 +1,14 @@
-"""The networks of chapter 7, and which weights an exact lasso and the released rule both keep.
+"""The networks of chapter 7, which weights two rules both keep, and how far the solver gets.
 
-The most important weights of each rule are compared at equal counts per layer, on recorded steps
-and on two controls: changes of the loss in shuffled order, and steps that no weight makes.
+The most important weights of an exact lasso and of the released rule are compared at equal counts
+per layer, on recorded steps and on two controls: changes of the loss in shuffled order, and steps
+that no weight makes. `SolverFit` asks how much of its lasso the released solver solves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,10 +16,18 @@ import torch
 
 from causalprune_lib.causality.lasso import CausalLasso
 from causalprune_lib.causality.scores import released_sums, solver_step_sizes
+from causalprune_lib.causality.sgd_lasso import sgd_lasso
+from causalprune_lib.causality.solver import soft_threshold
+from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.masks import Masks, jaccard
 from causalprune_lib.pruning.select import masks_from_scores
-from causalprune_studies.ch06_causal_model.study import CausalModelFit, Steps
+from causalprune_studies.ch06_causal_model.study import (
+    CAUSAL_MODEL_STUDIES,
+    CausalModelFit,
+    Steps,
+    recorded_steps,
+)
 from causalprune_studies.recipe import Recipe
 
 ADAM = {"model": "lenet", "optimizer": "adam", "lr": 5e-4, "momentum": 0.0}
@@ -40,6 +50,64 @@ PAIRS = {  # what is compared: two times the rule and the steps that it saw
     "chance": (("one", "random"), ("other", "random")),
 }
 
+
+@dataclass(frozen=True)
+class SolverFit(CausalModelFit):
+    """How much of its own lasso the released solver solves, layer by layer.
+
+    The objective is |y - X gamma|^2 / (2T) + alpha |gamma|_1 with the squared moves X of a layer
+    and the two-batch changes y. Gives points with the coordinates `layer` and `ratio`, alpha as a
+    share of the smallest alpha that keeps nothing: `reached`, the fall of the objective from zero
+    that the released solver makes, as a share of the fall that is possible; `kept` and
+    `kept_exact` weights; and `same`, the share of the weights of which it and the closed form
+    soft(sum eta y x, alpha sum eta) say the same.
+    """
+
+    def run(self, seed: int) -> Iterator[Point]:
+        """Train, record, solve twice."""
+        data, model = self.load(), self.build(seed=seed)
+        self.train(model, data, seed=seed)
+        options = {"steps": self.steps, "lr": self.step_lr, "batch_size": self.step_batch}
+        steps = recorded_steps(model, data, **options, seed=seed + 30_000)
+        squares, y = steps.fitted("two_batch")
+        for layer in self.layers:
+            x = squares[:, steps.layout.span(layer)].astype(np.float64)
+            for ratio in self.ratios:
+                yield Point(self._solved(x, y, ratio), layer=layer, ratio=ratio)
+
+    @staticmethod
+    def _solved(x: np.ndarray, y: np.ndarray, ratio: float) -> dict[str, float]:
+        exact = CausalLasso(alpha_ratio=ratio).fit(x, y)
+        alpha, n = exact.alpha_, len(y)
+        released = sgd_lasso(x, y, alpha=alpha)
+
+        def objective(gamma: np.ndarray) -> float:
+            return ((y - x @ gamma) ** 2).sum() / (2 * n) + alpha * np.abs(gamma).sum()
+
+        start = (y @ y) / (2 * n)
+        sums = released.rates.reshape(-1, n).sum(0) * y @ x
+        closed = soft_threshold(sums, released.threshold)
+        return {
+            "reached": (start - objective(released.coef)) / (start - objective(exact.coef_)),
+            "kept": np.count_nonzero(released.coef),
+            "kept_exact": np.count_nonzero(exact.coef_),
+            "same": ((released.coef != 0) == (closed != 0)).mean(),
+        }
+
+
+def _solver_fit(spec: CausalModelFit, **changes: object) -> SolverFit:
+    fields = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
+    return SolverFit(**fields | changes)
+
+
+SOLVER_STUDIES = {
+    "quick": (_solver_fit(SMALL, steps=60, ratios=(0.5, 0.1)),),
+    "full": tuple(_solver_fit(s, ratios=(0.5, 0.1)) for s in CAUSAL_MODEL_STUDIES["full"]),
+    "paper": tuple(
+        _solver_fit(s, subset=None, steps=980, ratios=(0.5, 0.1), profile="paper")
+        for s in CAUSAL_MODEL_STUDIES["full"]
+    ),
+}
 Scores = dict[str, dict[str, torch.Tensor]]  # by rule, then by layer
 
 
