@@ -11,11 +11,13 @@ from causalprune_studies.ch05_legcnet.outcomes import front_table, outcomes
 from causalprune_studies.ch05_legcnet.splits import (
     AMOUNTS,
     SPLITS,
+    SPLITS_STUDIES,
     THRESHOLDS,
     LEGCNetSplits,
     initial_networks,
     split_data,
 )
+from causalprune_studies.paper_networks.settings import LEGCNET_SETTINGS
 from causalprune_studies.paper_networks.training import legcnet_data, legcnet_networks
 
 
@@ -121,3 +123,12 @@ def test_the_front_is_measured_from_the_dense_network(cell):
     at = accuracy[(accuracy["mask"] == "random") & (accuracy.cut == "prune 30%")].value.item()
     [found] = table[(table["mask"] == "random") & (table.cut == "prune 30%")].lost
     assert found == pytest.approx(dense - at)
+
+
+def test_the_papers_profile_has_all_tables_and_twenty_starts_on_both_scalings():
+    for profile, studies in SPLITS_STUDIES.items():
+        assert {study.profile for study in studies} == {profile}
+    paper = SPLITS_STUDIES["paper"]
+    assert {study.starts for study in paper} == {20}
+    places = {(study.dataset, study.scaling) for study in paper}
+    assert places == {(d, s) for d in LEGCNET_SETTINGS for s in ("as_released", "standard")}

@@ -239,7 +239,7 @@ def plot_front(table: pd.DataFrame) -> np.ndarray:
     n_rows = -(-len(names) // 2)
     with use_style():
         figure, axes = plt.subplots(
-            n_rows, 2, figsize=(6.4, 0.6 + 2.2 * n_rows), layout="constrained", squeeze=False
+            n_rows, 2, figsize=(6.4, 1.2 + 2.2 * n_rows), layout="constrained", squeeze=False
         )
         for ax, name in zip(axes.flat, names, strict=False):
             for mask in masks:

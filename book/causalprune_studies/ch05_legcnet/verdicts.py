@@ -21,14 +21,16 @@ Paper: arXiv:2308.09955.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import pandas as pd
 
+from causalprune_lib.causality.granger import min_length
 from causalprune_lib.evidence.estimate import Estimate
 from causalprune_lib.evidence.verdict import Verdict, require_full
+from causalprune_lib.pruning.windows import cut_windows
 from causalprune_studies.ch05_legcnet.outcomes import outcomes, with_splits
 from causalprune_studies.ch05_legcnet.splits import ANOTHER, VARIANTS
 from causalprune_studies.ch05_legcnet.tables import printed
@@ -41,7 +43,7 @@ from causalprune_studies.judge import (
     gaps,
 )
 from causalprune_studies.paper_networks.mnist import mnist_settings
-from causalprune_studies.paper_networks.settings import LEGCNET_SETTINGS
+from causalprune_studies.paper_networks.settings import LEGCNET_SETTINGS, published_reading
 
 ONE_POINT = (-1.0, 1.0)
 HALF_A_POINT = (-0.5, 0.5)
@@ -49,6 +51,7 @@ EPOCHS = (-2.0, 2.0)  # % of those allowed
 ONE_IN_TWENTY = (-5.0, 5.0)  # % of the epochs allowed, or of the weights
 MOST_OF_NOISE = 0.9  # called causal: above, there is no room for twice the smallest effect
 ALL = "all tables"
+NO_CONTROL = "the control was not trained on these rows, so the word says nothing about it"
 
 
 def verdicts(rows: pd.DataFrame) -> dict[str, tuple[Verdict, ...]]:
@@ -83,41 +86,70 @@ def _beside(
 
     def find(rows: pd.DataFrame) -> Iterator[Finding]:
         rows = rows_of(rows)
-        untested = untestable(rows)
         rows = rows[rows.metric == metric]
         for variant in VARIANTS:
             who = [name.replace("*", variant) for name in (method, base, control)]
             here = rows[rows.who.isin(who)]
-            left_out = [name for name, v in untested if v == variant]
+            left_out = [name for name in here.dataset.unique() if too_few_windows(name, variant)]
             tested = here[~here.dataset.isin(left_out)]
             for dataset, part in here.groupby("dataset", sort=False):
-                no_test = (dataset, variant) in untested
+                units = part.units.iloc[0]
                 yield Finding(
                     dataset,
-                    **compared_in_percent(part, *who, units=part.units.iloc[0]),
+                    **compared_in_percent(part, *who, units=units),
                     paper_effect=None if paper is None else _number(paper(dataset, variant)),
                     cell=variant,
-                    note=f"{dataset}, {variant}: no lag can be tested, so the released mask is "
-                    "empty and the published number of weights goes, by their order alone"
-                    if no_test
-                    else "",
+                    note=_no_test(dataset, variant)
+                    if dataset in left_out
+                    else _one_row(dataset, metric, units),
                 )
             yield Finding(
                 ALL,
                 **compared_in_percent(tested, *who, units="tables", cluster="table"),
                 paper_effect=None if paper is None else _number(over_tables(paper, variant)),
                 cell=variant,
-                note="; ".join(filter(None, (said_of, *(f"{n} left out" for n in left_out)))),
+                note=_leaves_out(variant, left_out)
+                or ("" if who[2] in set(here.who) else NO_CONTROL)
+                or said_of * (variant == "FT"),
             )
 
     return find
 
 
-def untestable(rows: pd.DataFrame) -> set[tuple[str, str]]:
-    """Tables and variants for which no weight can be tested: their mask is no decision."""
-    own = rows[(rows.metric == "untestable") & rows.who.str.endswith(" legcnet")]
-    none = own.groupby(["dataset", "who"]).value.min() == 1
-    return {(dataset, who.split()[0]) for dataset, who in none[none].index}
+def _leaves_out(variant: str, names: Sequence[str]) -> str:
+    return f"{ALL}, {variant}, leaves out {', '.join(names)}" if names else ""
+
+
+def _no_test(dataset: str, variant: str) -> str:
+    return (
+        f"{dataset}, {variant}: there are too few windows for all lags, and as released a failed "
+        "test counts as causal. So the mask is empty, and the published number of weights goes, in "
+        "the order of the lags that can be tested"
+    )
+
+
+def _one_row(dataset: str, metric: str, units: str) -> str:
+    """What an interval over starts leaves out; accuracy and F1 are of the test rows."""
+    if units != "starts" or metric not in ("accuracy", "f1"):
+        return ""
+    n = LEGCNET_SETTINGS[dataset].n_test
+    return (
+        f"{dataset}: over starts the test rows are always the same, and which they are is in no "
+        f"interval; one of {n} is {100 / n:.1f} points"
+    )
+
+
+@cache
+def too_few_windows(dataset: str, variant: str) -> bool:
+    """Whether a recording has too few windows for the lags of its test: the mask is no decision.
+
+    >>> [variant for variant in VARIANTS if too_few_windows("vowel", variant)]
+    ['PT']
+    """
+    reading = published_reading(dataset, variant=variant)
+    n_steps = reading.epochs * LEGCNET_SETTINGS[dataset].n_train
+    count = cut_windows(n_steps + 1, window=reading.window).count
+    return count < min_length(reading.max_lag)
 
 
 def compared_in_percent(
@@ -171,10 +203,9 @@ def _leads(base: str) -> str:
 
 def _prunes(rows: pd.DataFrame) -> Iterator[Finding]:
     shares = rows[rows.metric == "causal"]
-    untested = untestable(rows)
     for variant in VARIANTS:
         for dataset, part in shares.groupby("dataset", sort=False):
-            if (dataset, variant) in untested:
+            if too_few_windows(dataset, variant):
                 continue
             pruned = {
                 name: 1 - part[part.who == f"{variant} {name}"].value
@@ -207,7 +238,7 @@ def _causes(rows: pd.DataFrame) -> Iterator[Finding]:
     for found in find(rows[~cells.isin(silent.index)]):
         if found.dataset == ALL:
             left_out = [dataset for dataset, cell in silent.index if cell == found.cell]
-            note = "; ".join(f"{name} left out" for name in left_out)
+            note = _leaves_out(found.cell, left_out)
             yield replace(found, passes_where_known=True, note=note)
 
 
