@@ -143,6 +143,10 @@ class Verdict:
             return self._kept(inside, outside)
         if self.says.startswith("not"):
             return self._kept(low > least, high < least)
+        printed = self.paper_effect
+        holds_paper = printed is not None and estimate.low <= printed <= estimate.high
+        if holds_paper and low <= none <= high:
+            return "undecided"
         target = self.target if self.says == "above" else -self.target
         if low > none and high >= target:
             return "reproduced"

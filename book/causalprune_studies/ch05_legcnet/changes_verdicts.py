@@ -46,11 +46,12 @@ def _over_starts(
     values: pd.Series, dataset: str | None = None, **options: object
 ) -> Estimate | None:
     """In percent: over the starts of one table, or over tables, both irises as one."""
+    options = {"factor": 100, "bounds": (-1, 1), **options}
     tables = values.index.get_level_values("dataset")
     if dataset is not None:
-        return estimate(values[tables == dataset], "starts", factor=100, **options)
+        return estimate(values[tables == dataset], "starts", **options)
     clusters = tables.map(lambda name: "iris" if name.startswith("iris") else name)
-    return estimate(values, "tables", factor=100, clusters=clusters, **options)
+    return estimate(values, "tables", clusters=clusters, **options)
 
 
 def _mask_of_the_network(rows: pd.DataFrame) -> Iterator[Finding]:

@@ -157,12 +157,13 @@ def compared_in_percent(
 ) -> dict[str, Estimate]:
     """As `compared`, in percent; without the control's fields where it was not run."""
     pair_on = ["table", "dataset", "unit"] if "table" in rows else ["unit"]
-    how = {"pair_on": pair_on, "factor": 100, **options}
+    how = {"pair_on": pair_on, "factor": 100, "bounds": (-1, 1), **options}
     if control in set(rows.who):
         return compared(rows, "who", method, base, control, **how)
     own = gaps(rows, "who", method, base, pair_on=pair_on)
     clusters = own.index.get_level_values("table") if "cluster" in options else None
-    return {"estimate": estimate(own, str(options["units"]), factor=100, clusters=clusters)}
+    how = {"factor": 100, "clusters": clusters, "bounds": (-1, 1)}
+    return {"estimate": estimate(own, str(options["units"]), **how)}
 
 
 def _number(value: float) -> float | None:
