@@ -147,7 +147,8 @@ class Estimate:
 
     def __str__(self) -> str:
         half = (self.high - self.low) / 2 or abs(self.effect) / 10 or 1.0
-        digits = min(max(0, 1 - math.floor(math.log10(half))), 6)
-        ends = (f"{end:.{digits}f}" for end in (self.effect, self.low, self.high))
-        effect, low, high = (end.lstrip("-") if not float(end) else end for end in ends)
+        digits = 1 - math.floor(math.log10(half))
+        form = ".1e" if digits > 6 else f",.{max(0, digits)}f"
+        rounded = (round(end, digits) + 0.0 for end in (self.effect, self.low, self.high))  # no -0
+        effect, low, high = (f"{end:{form}}" for end in rounded)
         return f"{effect} ({low} to {high}; {self.n} {self.units})"
