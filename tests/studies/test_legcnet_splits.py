@@ -17,8 +17,11 @@ from causalprune_studies.ch05_legcnet.splits import (
     initial_networks,
     split_data,
 )
+from causalprune_studies.ch05_legcnet.tables import as_tested
+from causalprune_studies.paper_networks.initial import PUBLISHED_TRIALS
 from causalprune_studies.paper_networks.settings import LEGCNET_SETTINGS
 from causalprune_studies.paper_networks.training import legcnet_data, legcnet_networks
+from causalprune_studies.tables import measured
 
 
 def row_counts(*parts: torch.Tensor) -> pd.Series:
@@ -113,6 +116,23 @@ def test_a_table_is_judged_over_its_splits_once_all_were_run(cell):
     assert ours.tolist() == pytest.approx([dense] * SPLITS)
     with pytest.raises(ValueError, match="as_released"):
         outcomes(some[some.seed < SPLITS - 1])
+
+
+def test_the_papers_own_split_gives_again_what_single_trials_gave():
+    """Committed rows of two routes: networks trained forty at a time, and trial by trial."""
+    split = measured("legcnet-splits")
+    split = split[(split.scaling == "as_released") & (split.seed == 0)]
+    split = split[split.cut.isin(["none", "released"]) & (split.start < PUBLISHED_TRIALS)]
+    trials = as_tested(measured("legcnet"))
+    trials = trials.assign(start=trials.seed, metric=trials.metric.replace("epochs", "epochs_used"))
+    dense = trials["mask"] == "dense"
+    trials["variant"] = trials.variant.where(~dense, "none")
+    place = ["dataset", "variant", "start", "mask", "metric"]
+    trials = trials.drop_duplicates(place)  # the dense network stands in FT and in PT
+    both = split.merge(trials, on=place, suffixes=("", "_before"))
+    both = both[both["mask"].isin(["dense", "legcnet", "magnitude", "inverse"])]
+    assert len(both) >= 25 * PUBLISHED_TRIALS * split.dataset.nunique()
+    assert (both.value - both.value_before).abs().max() < 1e-9
 
 
 def test_the_front_is_measured_from_the_dense_network(cell):

@@ -170,6 +170,9 @@ def test_a_table_with_too_few_windows_for_the_test_is_left_out_of_all_tables():
     found = {cell: over_all(rows, "keeps accuracy", cell) for cell in ("FT", "PT")}
     assert [found[cell].estimate.n for cell in ("FT", "PT")] == [3, 2]
     assert found["PT"].note == "all tables, PT, leaves out vowel"
+    one = over_all(rows[rows.dataset == "titanic"], "keeps accuracy")
+    assert one.word == "not tested"  # one table is no sample of tables
+    assert words(rows[rows.dataset == "titanic"], "keeps accuracy") > {"not tested"}
 
 
 def test_all_claims_are_judged_and_quick_or_dirty_rows_refused():

@@ -37,6 +37,7 @@ from causalprune_studies.ch05_legcnet.tables import printed
 from causalprune_studies.judge import (
     Claim,
     Finding,
+    NotMeasuredError,
     compared,
     draw_verdicts,
     estimate,
@@ -154,16 +155,23 @@ def too_few_windows(dataset: str, variant: str) -> bool:
 
 def compared_in_percent(
     rows: pd.DataFrame, method: str, base: str, control: str, **options: object
-) -> dict[str, Estimate]:
-    """As `compared`, in percent; without the control's fields where it was not run."""
+) -> dict[str, Estimate | None]:
+    """As `compared`, in percent; without the control's fields where it was not run.
+
+    No estimate where the two were not run, or on one unit only.
+    """
     pair_on = ["table", "dataset", "unit"] if "table" in rows else ["unit"]
-    how = {"pair_on": pair_on, "factor": 100, "bounds": (-1, 1), **options}
-    if control in set(rows.who):
-        return compared(rows, "who", method, base, control, **how)
-    own = gaps(rows, "who", method, base, pair_on=pair_on)
-    clusters = own.index.get_level_values("table") if "cluster" in options else None
-    how = {"factor": 100, "clusters": clusters, "bounds": (-1, 1)}
-    return {"estimate": estimate(own, str(options["units"]), **how)}
+    bounded = {"factor": 100, "bounds": (-1, 1)}
+    try:
+        if control in set(rows.who):
+            how = {"pair_on": pair_on, **bounded, **options}
+            return compared(rows, "who", method, base, control, **how)
+        own = gaps(rows, "who", method, base, pair_on=pair_on)
+        clusters = own.index.get_level_values("table") if "cluster" in options else None
+        found = estimate(own, str(options["units"]), clusters=clusters, **bounded)
+    except NotMeasuredError:
+        found = None
+    return {"estimate": found}
 
 
 def _number(value: float) -> float | None:
