@@ -14,6 +14,7 @@ from html import escape
 from typing import Any
 
 import pandas as pd
+from IPython.display import Markdown
 
 from causalprune_lib.evidence.estimate import Estimate
 from causalprune_lib.evidence.verdict import WORDS, Verdict
@@ -57,6 +58,11 @@ def words_by_chapter(verdicts: Iterable[tuple[Any, str, Verdict]]) -> pd.DataFra
     table = table.loc[list(dict.fromkeys(chapter for chapter, _ in found))]
     table.loc["all chapters"] = table.sum()
     return table.rename_axis(index=None, columns=None)
+
+
+def meanings() -> Markdown:
+    """When a verdict has which word, as a list."""
+    return Markdown("\n".join(f"- **{word}**: {meaning}." for word, meaning in WORDS.items()))
 
 
 def positions(verdict: Verdict, found: Estimate) -> tuple[float, float, float]:
