@@ -58,7 +58,7 @@ def made_up(*, better=0.0, where=None, jaccard=0.1, causal=CAUSAL, twin=0.0, sca
                     if orientation == ORIENTATIONS[0]:
                         base = setting == setting.base
                         own |= {"causal": 0.9, "jaccard": 1.0 if base else jaccard + jitter()}
-                        own |= {"jaccard_chance": 0.1}
+                        own |= {"jaccard_chance": 0.1 + jitter()}
                     add("LEGCNetAblation", *cell, own, mask="legcnet", **at)
                     add("LEGCNetAblation", *cell, {"accuracy": 0.8}, mask="random", **at)
             for judged in ("released", "reshuffled"):

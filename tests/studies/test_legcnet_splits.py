@@ -29,7 +29,7 @@ def row_counts(*parts: torch.Tensor) -> pd.Series:
     return pd.Series([tuple(row) for part in parts for row in part.tolist()]).value_counts()
 
 
-@pytest.mark.parametrize("dataset", ["cancer", "vowel"])
+@pytest.mark.parametrize("dataset", ["cancer", pytest.param("vowel", marks=pytest.mark.data)])
 def test_no_row_is_tested_on_twice_and_none_is_lost(dataset):
     raw = legcnet_data(dataset)
     labels = torch.cat([raw.y_train, raw.y_test]).bincount()

@@ -64,8 +64,8 @@ def made_up(*, gain=0.0, placebo=0.0, epochs=40, own=0.9, other=0.9, ranked=Fals
                         reached=reached if mine else 1.0,
                     )
                     if mask in shares:
-                        add(base, mask, causal=shares[mask])
-                sway = 1e-3 * (0, 1, -1, 1, -1)[seed]
+                        add(base, mask, causal=shares[mask] + jitter)
+                sway = 1e-3 * (0, 1, -1, 1, -1)[seed] + 1e-4 * rng.standard_normal()
                 shares_of_own = {"untestable": 0.0, "causal": own + sway}
                 if ranked:
                     empty = {"n_pruned": 0, "accuracy": 0.1, "epochs": 1, "reached": 1.0}
@@ -101,7 +101,8 @@ def test_no_effect_is_not_called_one():
     for name in ("keeps accuracy", "keeps F1", "partial training suffices"):
         assert words(rows, name) <= {also, "partly"}, name  # partly: where the paper gains more
     for name in ("beats random masks", "beats magnitude"):
-        assert words(rows, name) == {"contradicted"}, name
+        drawn = words(rows, name)  # undecided: where the paper itself prints no gain
+        assert {"contradicted"} <= drawn <= {"contradicted", "undecided"}, name
     assert words(rows, "converges faster") == {"contradicted"}
     assert words(rows, "causes are the network's own") == {also}
     assert words(rows, "lottery ticket") == {"not tested"}
