@@ -159,17 +159,16 @@ def _box(name: str, verdicts: Sequence[Verdict]) -> str:
 
 
 def _notes(verdicts: Sequence[Verdict]) -> str:
-    """Each note once, with where it holds if not everywhere."""
+    """Each note once, with where it holds if that is in few places and it does not say so."""
     found: dict[str, list[str]] = {}
     for verdict in verdicts:
         if verdict.note:
             found.setdefault(verdict.note, []).append(place_of(verdict))
-    lines = [
-        note[0].upper() + note[1:]
-        if len(places) == len(verdicts)
-        else f"{'; '.join(places)}: {note}"
-        for note, places in found.items()
-    ]
+    lines = []
+    for note, places in found.items():
+        said = ": " in note[:30]  # it begins with its place
+        few = len(places) <= 3 and len(places) < len(verdicts) and not said
+        lines.append(f"{'; '.join(places)}: {note}" if few else note[0].upper() + note[1:])
     return "".join(f"\n- {line.rstrip('.')}." for line in lines)
 
 

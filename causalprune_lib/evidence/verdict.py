@@ -177,19 +177,20 @@ class Verdict:
             return ""
         if self._word(self.estimate) == "reproduced":
             return "the effect is there; whether the control shows it too cannot be told"
-        distance = self.target / self.none if self.estimate.ratio else self.target - self.none
-        if self.says not in ("above", "below"):
-            least, most = self.margin
-            distance = max(most - self.none, self.none - least)
-            distance = max(most, 1 / least) if self.estimate.ratio else distance
-        power, needed = self.estimate.power(distance), self.estimate.units_needed(distance)
-        if math.isnan(power):
-            return ""
-        what = (
-            "the paper's effect" if self.target == self.paper_effect else "an effect that matters"
-        )
-        more = f"{needed} {self.estimate.units}" if needed else "more than anybody would measure"
-        return f"power {power:.0%} for {what}; {more} for 80%"
+        found, ratio = self.estimate, self.estimate.ratio
+        if self.says in ("above", "below"):
+            distance = self.target / self.none if ratio else self.target - self.none
+            power, printed = found.power(distance), self.target == self.paper_effect
+            what = "the paper's effect" if printed else "an effect that matters"
+            said = "" if math.isnan(power) else f"power {power:.0%} for {what}; "
+        else:  # how far what was found lies from the limit
+            ends = dict(zip(("not below", "not above"), self.margin, strict=True))
+            limits = [ends[self.says]] if self.says in ends else self.margin
+            gaps = [found.effect / end if ratio else found.effect - end for end in limits]
+            distance = min(gaps, key=lambda gap: abs(math.log(gap) if ratio else gap))
+            said = "to tell it from the limit: "
+        needed = found.units_needed(distance)
+        return "" if needed is None else f"{said}{max(needed, found.n + 1)} {found.units} for 80%"
 
     def to_row(self) -> dict[str, Any]:
         """The verdict as a row of a table; None where there is nothing to say."""
