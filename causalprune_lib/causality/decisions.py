@@ -10,8 +10,7 @@ A lag chosen on the data that are then tested makes the p-value a little too sma
 60 samples long, 6% instead of 5% fall below 0.05 where BIC chose among 14 lags. A fixed lag and
 Bonferroni keep the level. The released rule calls about 85% of such noise causal.
 
-Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal Statistical
-Society B 57, 289-300, 1995.
+Benjamini and Hochberg, "Controlling the false discovery rate", J. R. Stat. Soc. B 57, 1995.
 """
 
 from __future__ import annotations

@@ -183,8 +183,6 @@ def lasso_path(
     `alphas` are penalties as such, `alpha_ratios` in units of alpha_max: by default ten from 0.5 to
     0.02. All else is as in `CausalLasso`.
 
-    Examples
-    --------
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=(50, 200))
     >>> path = lasso_path(x, x[:, 7] - 2 * x[:, 3], alpha_ratios=[0.9, 0.1])

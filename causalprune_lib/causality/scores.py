@@ -7,8 +7,7 @@ learning rate times |x|^2 is about 1e-16. What remains is
 .. math:: \gamma_k = \mathrm{soft}\Big(\sum_t w_t y_t x_{tk},\ \alpha \sum_t w_t\Big),
 
 with :math:`y_t = \Delta L_t`, :math:`x_{tk} = (\Delta\theta_{kt})^2` and w_t the step sizes that
-the solver spends on sample t. So weight k is kept if its sum exceeds alpha times the sum of the
-step sizes, in absolute value.
+the solver spends on sample t. So weight k is kept if the size of its sum exceeds alpha sum_t w_t.
 
 Shah, Challa, Danda, Mathur and Saha, "A Granger-causal perspective on gradient descent with
 application to pruning", section 3.
@@ -71,8 +70,6 @@ def released_sums(
     `x` (T, P) are squared increments of the weights, `y` (T,) changes of the loss, and
     `step_sizes` (T,) the weights w > 0 of `solver_step_sizes`.
 
-    Examples
-    --------
     >>> x, y = torch.tensor([[1.0, 0.0], [2.0, 1.0]]), torch.tensor([1.0, -1.0])
     >>> released_sums(x, y, step_sizes=torch.ones(2))
     tensor([-1., -1.], dtype=torch.float64)
@@ -352,8 +349,7 @@ class CausalScores:
     def scores(self, kind: str = "released") -> Tensors:
         """A score per weight, higher = kept: the size of the sums, or "movement".
 
-        One threshold for all layers (`scope="global"` of `masks_from_scores`) is what one alpha for
-        all layers does.
+        One alpha for all layers is one threshold: `scope="global"` of `masks_from_scores`.
         """
         if check_choice("kind", kind, ("released", "movement")) == "movement":
             return self.movement

@@ -163,8 +163,7 @@ def removal_bound(model: nn.Module, other: nn.Module, *, radius: float) -> Remov
 
     Matrix norms are spectral, L_l is the Lipschitz constant of layer l's activation (sigmoid 1/4,
     softmax 1/2, else 1), and a_l is bounded by sqrt(H) after H sigmoids or tanhs, by 1 after a
-    softmax, else by the layer before. The bound holds always; how loose it is, `sup_distance` shows
-    from below.
+    softmax, else by the layer before. How loose the bound is, `sup_distance` shows.
 
     Parameters
     ----------

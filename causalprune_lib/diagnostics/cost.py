@@ -111,11 +111,8 @@ def model_cost(model: nn.Module, example: torch.Tensor) -> Cost:
 def sparse_linear_copy(model: nn.Module) -> nn.Module:
     """Copy `model` with every `nn.Linear` replaced by a layer that stores its non-zeros only.
 
-    Convolutions stay dense: PyTorch has no sparse ones. Masks are permanent in the copy, which is
-    for inference.
+    Convolutions stay dense: PyTorch has no sparse ones. The copy, for inference, has no masks.
 
-    Examples
-    --------
     >>> dense = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
     >>> sparse = sparse_linear_copy(dense)
     >>> x = torch.ones(5, 3)

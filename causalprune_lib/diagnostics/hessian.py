@@ -14,12 +14,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 from torch.func import functional_call
-from torch.nn.utils.prune import BasePruningMethod
 
 from causalprune_lib._random import seeded
 from causalprune_lib._validation import check_finite, check_int, check_shape
 from causalprune_lib.dynamics.tangent import Batch, Loss, as_batches
-from causalprune_lib.nets.parameters import ParameterLayout
+from causalprune_lib.nets.parameters import ParameterLayout, masked
 from causalprune_lib.nets.training import device_and_dtype, in_mode
 
 GRAPH_BYTES = 2e9  # the gradients' graphs are kept for the next product while they take less
@@ -42,8 +41,7 @@ class HessianOperator:
     ----------
     model : nn.Module
         Its weights are read when the operator is made. Weights that its own masks prune and frozen
-        parameters are constants. It is used in evaluation mode, so batch normalisation takes its
-        running statistics, and left as it was.
+        parameters are constants. It is used in evaluation mode and left as it was.
     loss : callable
         loss(output, target) -> scalar tensor, the mean over the examples of a batch.
     batches : iterable of (x, y)
@@ -212,7 +210,7 @@ class Objective:
             self.theta = self.layout.flatten(parameters).to(self.dtype)  # (P,) a copy
         check_finite("the weights of model", self.theta)
         free = {name: torch.full_like(p, p.requires_grad).bool() for name, p in parameters.items()}
-        self.kept = kept_weights(model, self.layout)  # (P,) False where a weight is pruned
+        self.kept = self.layout.flatten(self.layout.kept(model))  # (P,) False where pruned
         self.index = (self.kept & self.layout.flatten(free)).nonzero()[:, 0]  # (n,) the variables
         self.size, self.start = len(self.index), self.theta[self.index]  # n, and their values (n,)
         self.batches = self._read(batches)
@@ -257,9 +255,7 @@ class Objective:
         """
         products = [
             (module, hook._tensor_name, getattr(module, hook._tensor_name))
-            for module in self.model.modules()
-            for hook in module._forward_pre_hooks.values()
-            if isinstance(hook, BasePruningMethod)
+            for module, hook in masked(self.model)
         ]
         try:
             with (
@@ -285,16 +281,6 @@ class Objective:
                     f"{len(x)} and {len(y)} in batch {number}."
                 )
         return [tuple(self._cast(part.to(self.device)) for part in batch) for batch in listed]
-
-
-def kept_weights(model: nn.Module, layout: ParameterLayout) -> torch.Tensor:
-    """(P,) False where one of the model's own masks prunes a weight of `layout`."""
-    buffers = dict(model.named_buffers())
-    keep = {
-        name: buffers.get(f"{name}_mask", torch.ones_like(parameter)) != 0
-        for name, parameter in layout.parameters(model).items()
-    }
-    return layout.flatten(keep)
 
 
 def _derivative(

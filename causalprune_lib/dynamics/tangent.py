@@ -6,8 +6,7 @@ exponent is the long-run mean of ln |J v| / |v| per step. The vectors are made o
 after every step, which keeps them finite and, for several vectors, gives several exponents. This is
 the yardstick for what is estimated from series.
 
-Benettin, Galgani, Giorgilli and Strelcyn, "Lyapunov characteristic exponents for smooth dynamical
-systems", Meccanica 15, 9-30, 1980.
+Benettin, Galgani, Giorgilli and Strelcyn, "Lyapunov characteristic exponents", Meccanica 15, 1980.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ from causalprune_lib._validation import (
     check_positive,
     check_shape,
 )
-from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.nets.training import refresh_pruned_weights
+from causalprune_lib.nets.parameters import ParameterLayout, refresh
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -189,11 +187,9 @@ class SGDMap:
             theta = self.layout.flatten(trained).to(dtype)
         check_finite("the weights of model", theta)
         self.start = torch.cat([theta, torch.zeros_like(theta)]) if self.momentum else theta
-        movable = []  # (P,) False where SGD never moves a weight
-        for name, parameter in trained.items():
-            mask = buffers.get(f"{name}_mask", torch.ones_like(parameter))
-            movable.append((mask != 0).flatten() & parameter.requires_grad)
-        self.movable = torch.cat(movable)
+        kept = self.layout.kept(model)
+        movable = {name: kept[name] & p.requires_grad for name, p in trained.items()}
+        self.movable = self.layout.flatten(movable)  # (P,) False where SGD never moves a weight
 
     def loss_at(self, theta: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Loss of one batch at the flat weights `theta` (P,)."""
@@ -226,7 +222,8 @@ class SGDMap:
             with seeded(seed, self.start.device):
                 yield
         finally:
-            refresh_pruned_weights(self.model)
+            with torch.no_grad():
+                refresh(self.model)
 
     def _moved(self, state, theta, gradient) -> torch.Tensor:
         """The step from a state (..., D), or what it makes of a tangent."""

@@ -117,8 +117,7 @@ class Trajectory:
     def movement(self) -> torch.Tensor:
         """Sum of squared increments of each weight, `sum_t (theta^t - theta^(t-1))^2`, (P,).
 
-        In float64; zeros where only one row was recorded. A ValueError names the first weight that
-        is NaN or infinite.
+        In float64; zeros for a single row. A ValueError names the first weight that is not finite.
         """
         total = np.zeros(self.weights.shape[1])
         width = max(1, min(len(total), CHUNK_BYTES // 32))  # two rows, their difference and the sum

@@ -146,8 +146,7 @@ class MLP(Network):
     activation : {"relu", "sigmoid", "tanh"}
         What follows every layer but the last.
     output : {"relu", "sigmoid", "tanh"}, optional
-        What follows the last layer. None (default) leaves class scores; the networks of the
-        LEGCNet paper have "sigmoid".
+        What follows the last layer. Default: class scores. LEGCNet's paper has "sigmoid".
 
     Examples
     --------

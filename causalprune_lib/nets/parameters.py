@@ -17,6 +17,7 @@ from math import prod
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.prune import BasePruningMethod
 
 from causalprune_lib._validation import check_choice, check_shape
 
@@ -107,6 +108,15 @@ class ParameterLayout:
             check_shape(f"parameter {name!r}", present[name], tuple(shape))
         return {name: present[name] for name in self.names}
 
+    def kept(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """True where the model's own masks keep a weight, by name; all True where there is none."""
+        keep = {}
+        for name, parameter in self.parameters(model).items():
+            owner, _, leaf = name.rpartition(".")
+            mask = getattr(model.get_submodule(owner), f"{leaf}_mask", None)
+            keep[name] = torch.ones_like(parameter, dtype=torch.bool) if mask is None else mask != 0
+        return keep
+
     def tensors(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """Detached values in use in the forward pass: the masked weight where one is masked."""
         values = {}
@@ -146,6 +156,23 @@ class ParameterLayout:
         values = self.unflatten(flat)
         for name, parameter in self.parameters(model).items():
             parameter.copy_(values[name])
+
+
+def masked(model: nn.Module) -> Iterator[tuple[nn.Module, BasePruningMethod]]:
+    """Modules, and what masks one of their tensors; called, it computes the masked weight anew."""
+    for module in model.modules():
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, BasePruningMethod):
+                yield module, hook
+
+
+def refresh(model: nn.Module) -> None:
+    """Recompute `weight` = `weight_mask` * `weight_orig` everywhere, as a forward pass would.
+
+    After an optimizer's step `weight` is one step old until then.
+    """
+    for module, method in masked(model):
+        method(module, None)
 
 
 def _named(model: nn.Module, which: str) -> Iterator[tuple[str, nn.Parameter]]:

@@ -123,8 +123,6 @@ def record_scores(
 ) -> CausalScores:
     """The causal scores of `model` from a recorded training of a copy; options as in `record`.
 
-    Examples
-    --------
     >>> x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
     >>> data, training = (x, (x[:, 0] > 0).long()), Training(epochs=3, batch_size=8)
     >>> record_scores(nn.Linear(2, 2), data, training).scores()["weight"].shape
@@ -145,8 +143,7 @@ class CausalPruning(BaseEstimator):
     Parameters
     ----------
     amount : float or sequence of float or int, optional
-        Fraction of all weights that is pruned in the end, reached as `amount_schedule` says, or
-        what is pruned after each round.
+        Fraction of all weights pruned in the end, by `amount_schedule`, or that after each round.
     alpha : float, optional
         L1_coeff, instead of an amount: a weight goes if |sum_t w_t dL_t (d theta_t)^2| is at most
         alpha sum_t w_t. It has the unit of the sums, loss times squared weight.
@@ -165,8 +162,7 @@ class CausalPruning(BaseEstimator):
         SGD with 1e-3 for 10, Adam with 5e-4 for 200, batches of 512. With a `patience`, training
         after pruning ends at the best epoch on `validation`.
     seed : int or callable
-        The seeds of phase 0 (before), 1..N_iter (rounds) and N_iter + 1 (after) follow from it; a
-        callable gives them.
+        Gives the seeds of phase 0 (before), 1..N_iter (rounds) and N_iter + 1 (after).
 
     Attributes
     ----------

@@ -230,18 +230,6 @@ def retraining(
     return play
 
 
-def each_once(play: Play) -> Play:
-    """A play that takes equal masks once, in the order in which they first appear."""
-
-    def play_different(masks: Sequence[Masks]) -> list[Any]:
-        bits = [mask.flat().cpu().numpy().tobytes() for mask in masks]
-        different = dict(zip(bits, masks, strict=True))
-        found = dict(zip(different, play(list(different.values())), strict=True))
-        return [found[key] for key in bits]
-
-    return play_different
-
-
 def table(played: Iterable[tuple[Entry, Metrics]]) -> pd.DataFrame:
     """One row per entry: `ranking`, `allocation`, `amount`, `draw` and its metrics."""
     names = ("ranking", "allocation", "amount", "draw")

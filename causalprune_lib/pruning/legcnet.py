@@ -51,15 +51,13 @@ class LEGCNet(BaseEstimator):
     Parameters
     ----------
     rule, orientation, max_lag, alpha
-        As in `legcnet_decision`. The rule "as_released" also rounds weights and exponents to six
-        decimals.
+        As in `legcnet_decision`. "as_released" also rounds weights and exponents to six decimals.
     window, overlap, horizon, estimator, gate
         As in `windowed_exponents`. Windows are `gate`d by default if the rule is "as_released".
     amount : float or int, optional
         Prune the lowest scores up to this fraction or number of weights, instead of the decision.
     training, seed : Training, int
-        How `fit` trains. By default 50 epochs of SGD, one example at a time, in a fixed order.
-        For LEGCNet-PT, a tenth of the epochs.
+        How `fit` trains: 50 epochs of SGD, one example at a time, in a fixed order; for PT, 5.
 
     Attributes
     ----------

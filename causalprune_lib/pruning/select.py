@@ -44,8 +44,7 @@ def masks_from_scores(
     Parameters
     ----------
     scores : mapping of str to tensor
-        One real tensor per layer; higher = kept. Infinite scores have a rank. The masks are on
-        their device.
+        One real tensor per layer; higher = kept. Infinite scores have a rank.
     amount : float or int
         How much is pruned in the end, `within` included. A float in [0, 1] is a fraction: of n
         weights `round(amount * n)` are pruned (half to even, as in `torch.nn.utils.prune`). An int
@@ -125,8 +124,6 @@ def masks_from_scores(
 def random_masks_like(masks: Masks, *, seed: int) -> Masks:
     """Random masks with as many weights per layer as `masks`: the control for its ranking.
 
-    Examples
-    --------
     >>> masks = Masks({"fc": torch.tensor([True, False, False, False])})
     >>> random_masks_like(masks, seed=0).n_kept
     1

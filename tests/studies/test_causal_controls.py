@@ -9,12 +9,14 @@ import torch
 from causalprune_lib.causality.scores import released_sums, solver_step_sizes
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
 from causalprune_lib.nets.training import train
+from causalprune_lib.pruning.iterative import amount_schedule
 from causalprune_lib.pruning.masks import Masks, clone_model
 from causalprune_studies.ch06_causal_model.study import frozen_steps
 from causalprune_studies.ch08_causal_pruning.controls import (
     frozen_scores,
     overlap_metrics,
     rank_correlations,
+    repeated_amounts,
     shuffled_losses,
     without_floor,
 )
@@ -23,6 +25,20 @@ from causalprune_studies.ch08_causal_pruning.study import CausalRecipe
 RECIPE = CausalRecipe(
     dataset="iris", model="mlp", hidden=(16, 8), init="default", batch_size=16, prune_epochs=3
 )
+
+
+@pytest.mark.parametrize(("fraction", "percent"), [(0.275, 95.99), (0.1, 65.13)])
+def test_ten_rounds_of_the_released_baseline_end_where_table_2_says(fraction, percent):
+    amounts = repeated_amounts(fraction, 10)
+    assert round(100 * amounts[-1], 2) == percent
+    # The same in whole weights of LeNet on CIFAR-10, a fraction of what remains in each round.
+    left = 656_500
+    for _ in range(10):
+        left -= round(fraction * left)
+    assert round(100 * (1 - left / 656_500), 2) == percent
+    assert amount_schedule(amounts[-1], 10) == pytest.approx(amounts, rel=1e-6)
+    with pytest.raises(ValueError, match="rounds"):
+        repeated_amounts(fraction, 0)
 
 
 def test_shuffled_losses_have_the_same_changes_in_another_order():

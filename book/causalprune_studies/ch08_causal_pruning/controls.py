@@ -13,6 +13,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
+from causalprune_lib._validation import check_fraction, check_int
 from causalprune_lib.causality.scores import solver_step_sizes
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.parameters import ParameterLayout
@@ -53,6 +54,21 @@ def shuffled_losses(losses: Sequence[float], *, seed: int) -> list[float]:
     """
     changes = np.random.default_rng(seed).permutation(np.diff(losses))
     return (losses[0] + np.concatenate([[0.0], np.cumsum(changes)])).tolist()
+
+
+def repeated_amounts(fraction: float, rounds: int) -> list[float]:
+    """What is pruned after each of `rounds` rounds that prune `fraction` of what remains.
+
+    The magnitude baseline of the causal pruning paper takes ten rounds with one global threshold:
+    0.275 ends at 95.99%, 0.1 at 65.13% (its table 2).
+
+    Examples
+    --------
+    >>> round(repeated_amounts(0.275, 10)[-1], 4)
+    0.9599
+    """
+    check_fraction("fraction", fraction)
+    return [1 - (1 - fraction) ** r for r in range(1, check_int("rounds", rounds) + 1)]
 
 
 def overlap_metrics(a: Masks, b: Masks) -> dict[str, float]:
