@@ -16,7 +16,6 @@ application to pruning", section 3.
 from __future__ import annotations
 
 import math
-import numbers
 import warnings
 from collections.abc import Callable, Mapping
 
@@ -29,13 +28,12 @@ from causalprune_lib._memory import Bytes, check_fits
 from causalprune_lib._validation import (
     check_choice,
     check_finite,
-    check_fraction,
     check_int,
     check_positive,
     check_shape,
 )
 from causalprune_lib.dynamics.listener import StepListener
-from causalprune_lib.nets.parameters import ParameterLayout
+from causalprune_lib.nets.parameters import ParameterLayout, floor_counts
 
 LOSSES = ("two_batch", "same_batch")
 CHUNK = 2**22  # numbers of x that are turned into float64 at once
@@ -113,12 +111,10 @@ def released_support(
     """
     check_choice("empty", empty, ["error", "allow"])
     check_positive("alpha", alpha)
-    counted = isinstance(floor, numbers.Integral)
-    floor = check_int("floor", floor, minimum=0) if counted else check_fraction("floor", floor)
+    least_counts = floor_counts(floor, [values.numel() for values in sums.values()])
     keep, emptied = {}, {}
-    for name, values in sums.items():
-        size, n = values.abs(), values.numel()
-        least = min(floor, n) if counted else math.ceil(round(floor * n, 6))
+    for (name, values), least in zip(sums.items(), least_counts, strict=True):
+        size = values.abs()
         kept = size.double() > alpha * total_step
         if int(kept.sum()) < least:
             best = size.flatten().argsort(stable=True)[-least:]

@@ -112,17 +112,10 @@ def tangent_exponent_map(
 ) -> TangentResult:
     """Exponents of the map `step`, a tensor to a tensor of its shape, along the orbit of `start`.
 
-    Parameters
-    ----------
-    n_steps : int
-        T, steps to average over, after `transient` steps without tangent vectors. In float64.
-    jvp : callable, optional
-        (x, v) -> (step(x), J(x) v). Default: forward-mode differentiation of `step`.
-    n_vectors, vectors, seed
-        As in `tangent_exponent`; `vectors` (n_vectors, *start.shape).
+    It averages over `n_steps` steps (T), after `transient` ones without tangent vectors, in
+    float64. `jvp` maps (x, v) to (step(x), J(x) v); by default `step` is differentiated in forward
+    mode. `n_vectors`, `vectors` (n_vectors, *start.shape) and `seed` are as in `tangent_exponent`.
 
-    Examples
-    --------
     >>> def logistic(x):
     ...     return 4 * x * (1 - x)
     >>> def with_tangent(x, v):

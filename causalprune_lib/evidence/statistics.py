@@ -119,14 +119,10 @@ def paired_difference(
     ----------
     frame : DataFrame
         Rows as from `run_grid`, of one metric.
-    between : str
-        The column that tells the two sides apart, such as "method".
-    a, b : object
-        Two values of that column.
+    between, a, b : str, object, object
+        The column that tells the two sides apart, such as "method", and two values of it.
     pair_on : str or sequence of str
-        Columns that make a pair.
-    value, level
-        As in `summarise`.
+        Columns that make a pair. `value` and `level` are as in `summarise`.
 
     Examples
     --------

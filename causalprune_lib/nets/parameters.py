@@ -7,19 +7,20 @@ never disagree about which weight is number k.
 
 from __future__ import annotations
 
+import math
+import numbers
 from bisect import bisect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from math import prod
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.prune import BasePruningMethod
 
-from causalprune_lib._validation import check_choice, check_shape
+from causalprune_lib._validation import check_choice, check_fraction, check_int, check_shape
 
 PRUNABLE_MODULES = (
     nn.Linear,
@@ -74,7 +75,7 @@ class ParameterLayout:
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Number of scalars in each tensor."""
-        return tuple(prod(shape) for shape in self.shapes)
+        return tuple(math.prod(shape) for shape in self.shapes)
 
     @property
     def size(self) -> int:
@@ -156,6 +157,16 @@ class ParameterLayout:
         values = self.unflatten(flat)
         for name, parameter in self.parameters(model).items():
             parameter.copy_(values[name])
+
+
+def floor_counts(floor: float | int, sizes: Sequence[int]) -> list[int]:
+    """The least number of weights that layers of `sizes` keep; a fraction is rounded up."""
+    if isinstance(floor, numbers.Integral):
+        least = check_int("floor", floor, minimum=0)
+        return [min(least, n) for n in sizes]
+    fraction = check_fraction("floor", floor)
+    # The inner rounding undoes binary fractions: 0.1 * 30 is 3.0000000000000004, not 4 weights.
+    return [math.ceil(round(fraction * n, 6)) for n in sizes]
 
 
 def masked(model: nn.Module) -> Iterator[tuple[nn.Module, BasePruningMethod]]:

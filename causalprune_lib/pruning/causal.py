@@ -34,12 +34,13 @@ from causalprune_lib._resume import Folder, fingerprint, plain
 from causalprune_lib._validation import check_choice, check_fraction, check_int, check_positive
 from causalprune_lib.causality.scores import CausalScores
 from causalprune_lib.nets.data import Dataset
+from causalprune_lib.nets.parameters import floor_counts
 from causalprune_lib.nets.tasks import task_of
 from causalprune_lib.nets.training import History, Pair, Training, forward, training_pair
 from causalprune_lib.pruning.iterative import amount_schedule, check_amounts, pruning_rounds, rewind
 from causalprune_lib.pruning.masks import Masks, clone_model, masks_of
 from causalprune_lib.pruning.scores import Scores, prune_by_scores
-from causalprune_lib.pruning.select import floor_counts, masks_from_scores
+from causalprune_lib.pruning.select import masks_from_scores
 
 CHANGES = ("two_batch", "same_batch")  # of the loss: from batch to batch, or on one batch
 KINDS = ("released", "movement")

@@ -186,13 +186,9 @@ class LEGCNet(BaseEstimator):
     ) -> LEGCNet:
         """Decide from a recording of a training of your own.
 
-        Parameters
-        ----------
-        trajectory : Trajectory or tensor (T+1, P)
-            Every step and every weight recorded; a tensor needs a `layout`.
-        error : array (W,), optional
-            Error rate at the windows' ends, or at those of the first ones, if only they shall be
-            read. Default: those logged in the trajectory.
+        Every step and every weight must be recorded; a tensor (T+1, P) needs a `layout`. `error`
+        (W,) is the error rate at the ends of the windows, or of the first ones, if only they shall
+        be read. Default: what was logged in the trajectory.
         """
         if isinstance(trajectory, Trajectory):
             layout = trajectory.layout

@@ -34,13 +34,8 @@ FORMAT = "causalprune masks 1"  # of a file that `Masks.save` writes
 class Masks(Mapping[str, torch.Tensor]):
     """A frozen mapping from parameter names to boolean tensors, True = keep.
 
-    Parameters
-    ----------
-    keep : mapping of str to bool tensor
-        One tensor per layer, of the shape of its weight; they are copied.
+    `keep` has one tensor per layer, of the shape of its weight; they are copied.
 
-    Examples
-    --------
     >>> masks = Masks({"fc.weight": torch.tensor([[True, False], [False, False]])})
     >>> masks
     Masks(layers=1, weights=4, kept=1, amount=0.7500)

@@ -119,16 +119,10 @@ def obd_scores(
     a minimum of a log-likelihood loss. Far from one it is not (Kunstner, Balles and Hennig, NeurIPS
     2019); with momentum, weight decay or Adam a step is not a gradient.
 
-    Parameters
-    ----------
-    model : nn.Module
-        The network after training: its weights are theta.
-    movement : tensor (P,), mapping of str to tensor, or Trajectory
-        m: flat in the order of `ParameterLayout.of(model)`, by name, or a recording of at least all
-        prunable weights. The scores are on its device.
+    `model` is the network after training. `movement` is m: a flat tensor (P,) in the order of
+    `ParameterLayout.of(model)`, tensors by name, or a recording of at least all prunable weights.
+    The scores are on its device.
 
-    Examples
-    --------
     >>> model = nn.Linear(2, 1)
     >>> _ = model.weight.data.copy_(torch.tensor([[-3.0, 2.0]]))
     >>> obd_scores(model, torch.tensor([1.0, 10.0]))

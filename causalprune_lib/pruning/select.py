@@ -14,14 +14,14 @@ from __future__ import annotations
 import math
 import numbers
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_choice, check_fraction, check_int
-from causalprune_lib.nets.parameters import ParameterLayout
+from causalprune_lib.nets.parameters import ParameterLayout, floor_counts
 from causalprune_lib.pruning.masks import Masks
 
 
@@ -135,16 +135,6 @@ def uniform_scores(layout: ParameterLayout, *, seed: int) -> dict[str, torch.Ten
     """Random scores in [0, 1), from a stream of their own, on the CPU: the same on every device."""
     generator = own_stream(seed, "random masks")
     return layout.unflatten(torch.rand(layout.size, generator=generator))
-
-
-def floor_counts(floor: float | int, sizes: Sequence[int]) -> list[int]:
-    """The least number of weights that layers of `sizes` keep; a fraction is rounded up."""
-    if isinstance(floor, numbers.Integral):
-        least = check_int("floor", floor, minimum=0)
-        return [min(least, n) for n in sizes]
-    fraction = check_fraction("floor", floor)
-    # The inner rounding undoes binary fractions: 0.1 * 30 is 3.0000000000000004, not 4 weights.
-    return [math.ceil(round(fraction * n, 6)) for n in sizes]
 
 
 def _prune_counts(

@@ -51,17 +51,10 @@ class Windows:
 def cut_windows(n_iterates: int, *, window: int, overlap: float = 0.1) -> Windows:
     """Windows of `window` iterates, each beginning `window * (1 - overlap)` after the last one.
 
-    Parameters
-    ----------
-    n_iterates : int
-        T + 1, with the initial weights. Only whole windows are cut: W = 0 if it is too short.
-    window : int
-        Iterates per window, at least 2.
-    overlap : float
-        Fraction of a window that the next one shares, in [0, 1). The stride is rounded.
+    A recording has `n_iterates` = T + 1, with the initial weights. Only whole windows are cut: W = 0
+    if it is too short. `overlap` in [0, 1) is the fraction of a window that the next one shares;
+    the stride is rounded.
 
-    Examples
-    --------
     >>> windows = cut_windows(27_301, window=200)  # 50 epochs of 546 steps
     >>> windows, windows.ends[:3]
     (Windows(size=200, stride=180, count=151), array([199, 379, 559]))
