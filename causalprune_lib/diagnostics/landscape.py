@@ -68,8 +68,6 @@ def loss_surface(
         Points per side. An odd number has the network itself in the middle.
     seed : int
         Of the directions, and of a model that draws random numbers.
-    progress : bool
-        Show a bar.
 
     Examples
     --------

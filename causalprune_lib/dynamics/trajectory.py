@@ -46,8 +46,6 @@ class Trajectory:
     The stored arrays cannot be written to; the weights of a recording on disk are a memory map,
     read only where they are touched. What the methods hand out is a fresh tensor.
 
-    Examples
-    --------
     >>> from torch import nn
     >>> layout = ParameterLayout.of(nn.Linear(2, 1))
     >>> walk = Trajectory([0, 1, 2], torch.tensor([[0.0, 1.0], [0.5, 1.0], [0.5, 3.0]]), layout)

@@ -57,8 +57,6 @@ def run_grid(
         Each has `run(seed)`, which returns a mapping from metric names to numbers, or yields
         `Point({metric: number}, **coordinates)`, one per place where something was measured.
         Fields hold numbers, strings, and tuples, mappings or dataclasses of them.
-    seeds : iterable of int
-        The repetitions.
     out : path or None
         The CSV file to write and to resume from; compressed if its name ends in `.gz`. One that is
         damaged, of something else or held by another process is an error.

@@ -41,8 +41,6 @@ class ParameterLayout:
     that `torch.nn.utils.prune` has re-named to `weight_orig` keeps the name `weight` here, and a
     tensor shared by two modules is listed once, under its first name.
 
-    Examples
-    --------
     >>> from torch import nn
     >>> layout = ParameterLayout.of(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
     >>> layout.names, layout.size

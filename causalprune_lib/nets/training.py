@@ -41,8 +41,6 @@ class Training:
 
     `patience` without `tolerance` waits for a validation split to be given.
 
-    Examples
-    --------
     >>> x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
     >>> data = (x, (x[:, 0] > 0).long())
     >>> model = nn.Linear(4, 2)

@@ -72,17 +72,10 @@ def record(
 ) -> Recording:
     """Train `model` in place, streaming the causal scores of its weights.
 
-    Parameters
-    ----------
-    model, data, training
-        As in `CausalPruning`, after pretraining.
-    changes : sequence of {"two_batch", "same_batch"}
-        Which changes of the loss; see `CausalScores`, for `reuse_loss` too.
-    losses : sequence of float (T,), optional
-        Take the place of the two-batch losses seen. With their changes in another order the scores
-        are a placebo: of the same steps, with the link to the loss cut.
-    seed : int
-        The steps depend on it alone.
+    The model is pretrained; the steps depend on `seed` alone. `changes` of the loss are "two_batch"
+    and "same_batch": see `CausalScores`, for `reuse_loss` too. `losses` (T,) take the place of the
+    two-batch losses seen. With their changes in another order the scores are a placebo: of the same
+    steps, with the link to the loss cut.
     """
     x, y = training_pair(data)
     if not isinstance(training, Training):
@@ -228,10 +221,9 @@ class CausalPruning(BaseEstimator):
 
         Parameters
         ----------
-        model : nn.Module
-            At its initial weights. Weights masked on it stay pruned.
-        data : Dataset or (x, y)
-            Training examples; of a Dataset, its training part.
+        model, data : nn.Module, Dataset or (x, y)
+            The network at its initial weights, where masked ones stay pruned, and the training
+            examples; of a Dataset, its training part.
         validation : (x, y), optional
             For the validation loss. Never the test set.
         path : path, optional
@@ -239,8 +231,6 @@ class CausalPruning(BaseEstimator):
             bit for bit on the same machine; a folder of another run is an error that names what
             differs (of functions, only their names are compared). A round takes about 5 bytes per
             weight; on a full disk, finished phases are safe.
-        progress : bool
-            Show bars.
         """
         work, pair = clone_model(model), training_pair(data)
         self._check(work, pair, validation)

@@ -118,20 +118,11 @@ class LEGCNet(BaseEstimator):
         path: str | os.PathLike | None = None,
         progress: bool = False,
     ) -> LEGCNet:
-        """Train a copy of `model`, record it, and decide. `model` itself is not changed.
+        """Train a copy of `model`, at its initial weights, record it, and decide.
 
-        Parameters
-        ----------
-        model : nn.Module
-            At its initial weights.
-        data : Dataset or (x, y)
-            Examples to train on; of a Dataset, its training part.
-        error_on : {"train", "test"} or (x, y)
-            On which examples the error rate is taken. "test" lets the test set into the mask.
-        path : path, optional
-            Record to this new folder instead of memory.
-        progress : bool
-            Show a bar.
+        It is trained on the pair `data`, or on the training part of a Dataset. `error_on` says on
+        which examples the error rate is taken: those ("train"), the test set, which is let into the
+        mask so ("test"), or a pair of its own. A `path` to a new folder records on disk.
         """
         check_choice("rule", self.rule, RULES)
         check_choice("orientation", self.orientation, ORIENTATIONS)
