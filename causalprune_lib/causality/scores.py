@@ -9,8 +9,7 @@ learning rate times |x|^2 is about 1e-16. What remains is
 with :math:`y_t = \Delta L_t`, :math:`x_{tk} = (\Delta\theta_{kt})^2` and w_t the step sizes that
 the solver spends on sample t. So weight k is kept if the size of its sum exceeds alpha sum_t w_t.
 
-Shah, Challa, Danda, Mathur and Saha, "A Granger-causal perspective on gradient descent with
-application to pruning", section 3.
+Shah, Challa, Danda, Mathur and Saha, arXiv:2412.03035, section 3.
 """
 
 from __future__ import annotations

@@ -46,10 +46,8 @@ class HessianOperator:
     batches : iterable of (x, y)
         The data, read once; each batch counts by its number of examples. On a CPU, batches of about
         250 examples are fastest, and images in `torch.channels_last`.
-    dtype : torch.float32 or torch.float64, optional
-        Of the computation; by default that of the model.
-    seed : int
-        For a model, or a data loader, that draws random numbers.
+    dtype, seed : torch.float32 or torch.float64, int
+        Type of the computation, by default the model's; for a model or a loader that draws numbers.
 
     Raises
     ------
@@ -175,11 +173,6 @@ class HessianOperator:
             objective.batch_loss(self._leaves, objective.batches[0])
         size = sum(storage.nbytes() for storage in saved.values())
         return 3 * size * objective.n_examples / len(objective.batches[0][0])
-
-
-def exact_hessian(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> torch.Tensor:
-    """Every entry of the Hessian (n, n) of a small network, n <= 3000, in float64."""
-    return HessianOperator(model, loss, batches, dtype=torch.float64).dense()
 
 
 class Objective(FlatNetwork):

@@ -296,28 +296,6 @@ def jaccard(a: Masks, b: Masks, *, of: str = "kept") -> float:
     return int((first & second).sum()) / either if either else 1.0
 
 
-def overlap_table(a: Masks, b: Masks) -> pd.DataFrame:
-    """Percentages of weights that both masks prune, one of them prunes, and neither prunes.
-
-    A matrix of figure 1(b) of the causal pruning paper, arXiv:2412.03035: row 0 is pruned by `a`
-    (there: causal pruning), column 0 by `b` (there: magnitude). By chance, entry (0, 0) would be
-    `100 * p * q` for amounts p and q: 94.3 for p = q = 0.971, a pair in that figure.
-
-    >>> a = Masks({"fc": torch.tensor([True, True, False, False])})
-    >>> b = Masks({"fc": torch.tensor([True, False, False, False])})
-    >>> overlap_table(a, b).to_numpy()
-    array([[50.,  0.],
-           [25., 25.]])
-    """
-    ours, theirs = _flat_pair(a, b)
-    table = [
-        [100 * int((of_a & of_b).sum()) / a.n for of_b in (~theirs, theirs)]
-        for of_a in (~ours, ours)
-    ]
-    labels = ["pruned", "kept"]
-    return pd.DataFrame(table, index=labels, columns=labels)
-
-
 def _flat_pair(a: Masks, b: Masks) -> tuple[torch.Tensor, torch.Tensor]:
     """Both as vectors (P,) in the order and on the device of `a`."""
     first = a.flat()
