@@ -69,7 +69,7 @@ def top_eigenvalues(
         Random vectors of +1 and -1 for the trace. 0: no trace. Where a few eigenvalues dominate,
         the estimate is skewed and its error too small: take them out by a larger `k`.
     max_products : int
-        Products after which Lanczos gives up, about: the others are NaN, with a RuntimeWarning.
+        Products after which Lanczos gives up, about: what is missing then is NaN, with a warning.
 
     Examples
     --------

@@ -40,14 +40,17 @@ class HessianOperator:
     ----------
     model : nn.Module
         Its weights are read when the operator is made. Weights that its own masks prune and frozen
-        parameters are constants. It is used in evaluation mode and left as it was.
+        parameters are constants. It is used in evaluation mode, so batch normalisation takes its
+        running statistics, and left as it was.
     loss : callable
         loss(output, target) -> scalar tensor, the mean over the examples of a batch.
     batches : iterable of (x, y)
         The data, read once; each batch counts by its number of examples. On a CPU, batches of about
         250 examples are fastest, and images in `torch.channels_last`.
-    dtype, seed : torch.float32 or torch.float64, int
-        Type of the computation, by default the model's; for a model or a loader that draws numbers.
+    dtype : torch.float32 or torch.float64, optional
+        Of the computation; by default that of the model.
+    seed : int
+        For a model, or a data loader, that draws random numbers.
 
     Raises
     ------

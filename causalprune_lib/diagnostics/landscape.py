@@ -61,7 +61,8 @@ def loss_surface(
     model, loss, batches
         As for `HessianOperator`. A CPU draws images in `torch.channels_last` about twice as fast.
     directions : tensor (2, P), optional
-        u1 and u2, in the order of `ParameterLayout.of(model, which="all")`; default: those below.
+        u1 and u2, in the order of `ParameterLayout.of(model, which="all")`; by default random and
+        filter-normalised.
     extent : float
         Half the side of the square, in lengths of u1 and u2.
     points : int

@@ -6,7 +6,7 @@ exponent is the long-run mean of ln |J v| / |v| per step. The vectors are made o
 after every step, which keeps them finite and, for several vectors, gives several exponents. This is
 the yardstick for what is estimated from series.
 
-Benettin, Galgani, Giorgilli and Strelcyn, "Lyapunov characteristic exponents", Meccanica 15, 1980.
+Benettin, Galgani, Giorgilli and Strelcyn, Meccanica 15, 9-30, 1980.
 """
 
 from __future__ import annotations

@@ -198,7 +198,8 @@ def load_dataset(
         "standard": zero mean and unit deviation, fitted on the training examples kept, per feature
         for tables and per channel for images. "none": images in [0, 1], tables as in their file.
         "as_released" (the LEGCNet paper's tables only): as the paper's code does, where the test
-        set is scaled by its own statistics; see `_scale_as_released`.
+        set is scaled by its own statistics and cancer, titanic and banknote are scaled across the
+        features of each sample.
     size : int, optional
         Images only: height and width to resize to, bilinear, before scaling.
     cache_dir : path, optional

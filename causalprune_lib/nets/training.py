@@ -143,7 +143,7 @@ def train(
         Fixes the order of the batches and the dropout. On the CPU of one machine the same seed
         gives the same weights to the last bit. The global generators are left as they were.
     validation : (x_val, y_val), optional
-        Judged after every epoch. Never the test split: an epoch chosen on it is judged too well.
+        Judged after every epoch. Never the test split, whose accuracy would be too good.
     progress, on_batch, on_epoch : bool, callable, callable
         Show a bar. `on_batch` is called with `x_batch`, `y_batch` and the batch's loss just before
         every step, for instance `lambda x, y, loss: recorder.log(loss=loss)` with a recorder, and

@@ -44,7 +44,8 @@ def masks_from_scores(
     Parameters
     ----------
     scores : mapping of str to tensor
-        One real tensor per layer; higher = kept. Infinite scores have a rank.
+        One real tensor per layer; higher = kept. Infinite scores have a rank. The masks are on
+        their device.
     amount : float or int
         How much is pruned in the end, `within` included. A float in [0, 1] is a fraction: of n
         weights `round(amount * n)` are pruned (half to even, as in `torch.nn.utils.prune`). An int

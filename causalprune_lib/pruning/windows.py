@@ -52,8 +52,7 @@ def cut_windows(n_iterates: int, *, window: int, overlap: float = 0.1) -> Window
     """Windows of `window` iterates, each beginning `window * (1 - overlap)` after the last one.
 
     There are `n_iterates` = T + 1, with the initial weights. Only whole windows are cut: W = 0 if
-    there are too few. The `overlap` of two windows, in [0, 1), is a fraction of one; the stride is
-    rounded.
+    there are too few. `overlap` is a fraction in [0, 1); the stride is rounded.
 
     >>> windows = cut_windows(27_301, window=200)  # 50 epochs of 546 steps
     >>> windows, windows.ends[:3]
