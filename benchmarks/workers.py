@@ -63,11 +63,15 @@ def main() -> None:
                 }
             )
             print(rows[-1], flush=True)
-    if chosen.out:
-        with chosen.out.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+            if chosen.out:
+                write(rows, chosen.out)
+
+
+def write(rows: list[dict], out: Path) -> None:
+    with out.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":

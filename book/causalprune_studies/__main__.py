@@ -76,7 +76,12 @@ def parser_of(arguments: Sequence[str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = run.add_argument
-    add("names", metavar="NAME", nargs="*", help="files of rows, listed below, or all")
+    add(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="files of rows, listed below, or the end of one's name, or all",
+    )
     add("--profile", default="full", help="quick, full (the default) or paper")
     add("--seeds", default="3", help="how many, from seed 0 (3), or which: 3,7")
     add("--list", action="store_true", help="list all studies and what is measured of them")
@@ -117,6 +122,8 @@ def run_command(chosen: argparse.Namespace) -> int:
     if chosen.dry_run:
         for plan in plans:
             print("\n".join(campaign.described(plan, chosen.jobs or 1)))
+        if len(plans) > 1:
+            print(campaign.summed(plans))
         return 0
     began, errors = time.monotonic(), 0
     pool = workers.pool(chosen.backend, jobs=chosen.jobs, scheduler=chosen.scheduler, on=chosen.on)

@@ -79,8 +79,7 @@ def plans_of(
     """
     check_choice("profile", profile, PROFILES)
     known = rows_of_studies()
-    for name in names:
-        check_choice("NAME", name, [*known, "all"])
+    names = [named(name, [*known, "all"]) for name in names]
     if "all" in names:
         names = [rows for rows in known if profile in profiles_of(rows)]
     folder = out or (QUICK_ROWS if profile == "quick" else tables.MEASURED)
@@ -88,6 +87,16 @@ def plans_of(
         _plan(rows, profile, tuple(seeds), on, folder / f"{rows}{tables.PACKED}", retry_errors)
         for rows in dict.fromkeys(names)
     ]
+
+
+def named(name: str, known: Sequence[str]) -> str:
+    """The name of the rows that is meant: itself, or the only one that ends so.
+
+    >>> named("table2", ["causal-pruning", "causal-pruning-table2"])
+    'causal-pruning-table2'
+    """
+    ends = [rows for rows in known if rows.endswith(f"-{name}")]
+    return ends[0] if len(ends) == 1 and name not in known else check_choice("NAME", name, known)
 
 
 def _plan(
@@ -135,12 +144,12 @@ def described(plan: Plan, workers: int) -> Iterator[str]:
     yield f"  file      {plan.out}"
     if not plan.missing:
         return
-    seconds = [(type(cell.spec).__name__, seconds_of(cell.spec)) for cell in plan.missing]
-    known = [one for _, one in seconds if one is not None]
+    known, unknown = seconds_known_of(plan)
     if known:
-        each = f", {spoken(sum(known) / workers)} with {workers} workers" if workers > 1 else ""
-        yield f"  time      about {spoken(sum(known))} of one worker{each}"
-    for kind, n in Counter(kind for kind, one in seconds if one is None).items():
+        n = len(plan.missing) - sum(unknown.values())
+        each = f", {spoken(known / workers)} with {workers} workers" if workers > 1 else ""
+        yield f"  time      about {spoken(known)} of one worker for {n} cells{each}"
+    for kind, n in unknown.items():
         yield f"  time      unknown for {kind} ({n} cells): nothing like it was measured"
     names = dict.fromkeys(d for cell in plan.missing for d in datasets_of(cell.spec))
     sizes = [memory_of(cell.spec) for cell in plan.missing]
@@ -150,6 +159,25 @@ def described(plan: Plan, workers: int) -> Iterator[str]:
             yield f"  download  {name}: about {Bytes(n_bytes)}"
     if not any(map(to_download, names)):
         yield "  download  nothing"
+
+
+def summed(plans: Sequence[Plan]) -> str:
+    """What several plans would take together."""
+    known, unknown = zip(*map(seconds_known_of, plans), strict=True)
+    open_cells = sum(sum(counts.values()) for counts in unknown)
+    also = f", and an unknown time for {open_cells} more" if open_cells else ""
+    n = sum(len(plan.missing) for plan in plans) - open_cells
+    return f"in all: {n} cells, about {spoken(sum(known))} of one worker{also}"
+
+
+def seconds_known_of(plan: Plan) -> tuple[float, Counter]:
+    """Seconds of the missing cells of which they are known, and the classes of the others."""
+    known, unknown = 0.0, Counter()
+    for cell in plan.missing:
+        seconds = seconds_of(cell.spec)
+        known += seconds or 0.0
+        unknown[type(cell.spec).__name__] += seconds is None
+    return known, +unknown
 
 
 def spoken(seconds: float) -> str:

@@ -6,6 +6,7 @@ one for each data set or printed cell. The word follows from both, in `Verdict`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -161,11 +162,12 @@ def compared(
     units: str,
     factor: float = 1.0,
     cluster: str | None = None,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> dict[str, Estimate]:
     """A method against what it is said to beat, and against its control: fields of a `Finding`.
 
     Over the pairs that have all three; without estimates where these are too few. `cluster` is one
-    of the columns `pair_on`: its values are then the units.
+    of the columns `pair_on`: its values are then the units. `bounds` are those of a difference.
     """
     require_columns("frame", frame, [between, *pair_on, "value"])
     sides = frame[frame[between].isin([method, base, control])]
@@ -175,7 +177,7 @@ def compared(
     if len(sides if cluster is None else set(clusters)) < 2:
         return {"estimate": None}
     return {
-        name: estimate(sides[a] - sides[b], units, factor=factor, clusters=clusters)
+        name: estimate(sides[a] - sides[b], units, factor=factor, clusters=clusters, bounds=bounds)
         for name, a, b in (
             ("estimate", method, base),
             ("control_estimate", control, base),

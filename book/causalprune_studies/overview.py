@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import pandas as pd
+from IPython.display import Markdown
 
 from causalprune_lib.evidence.estimate import Estimate
 from causalprune_lib.evidence.verdict import WORDS, Verdict
 from causalprune_studies.chapters import all_verdicts
 
 LEAST, MOST = -2.0, 3.0  # of the plot; what lies beyond ends in an arrow
+HEAD = ("chapter", "claim", "where", "verdict", "effect (95% interval)", "paper")
+HEAD += ("from none to the claim", "scale")
 WIDTH, HEIGHT = 180, 26  # of a line of the plot, in CSS pixels
 
 
@@ -45,10 +50,19 @@ def verdicts_as_text() -> str:
     return "\n".join(lines)
 
 
-def word_counts() -> pd.Series:
-    """How many verdicts have each word, in the order of `WORDS`."""
-    words = pd.Series([verdict.word for *_, verdict in all_verdicts()])
-    return words.value_counts().reindex(WORDS, fill_value=0).rename("verdicts")
+def words_by_chapter(verdicts: Iterable[tuple[Any, str, Verdict]]) -> pd.DataFrame:
+    """How many verdicts of each chapter (rows) have each of `WORDS` (columns), and in all."""
+    found = [(f"{int(c.PAGE[:2])} {c.TITLE}", verdict.word) for c, _, verdict in verdicts]
+    table = pd.DataFrame(found, columns=["chapter", "word"])
+    table = pd.crosstab(table.chapter, table.word).reindex(columns=list(WORDS), fill_value=0)
+    table = table.loc[list(dict.fromkeys(chapter for chapter, _ in found))]
+    table.loc["all chapters"] = table.sum()
+    return table.rename_axis(index=None, columns=None)
+
+
+def meanings() -> Markdown:
+    """When a verdict has which word, as a list."""
+    return Markdown("\n".join(f"- **{word}**: {meaning}." for word, meaning in WORDS.items()))
 
 
 def positions(verdict: Verdict, found: Estimate) -> tuple[float, float, float]:
@@ -78,21 +92,20 @@ def positions(verdict: Verdict, found: Estimate) -> tuple[float, float, float]:
 class forest_table:
     """The verdicts as a table that a page shows; sorted and filtered where the page has scripts."""
 
-    verdicts: tuple[tuple[object, str, Verdict], ...]
+    verdicts: tuple[tuple[Any, str, Verdict], ...]
 
     def _repr_html_(self) -> str:
-        head = ("chapter", "claim", "where", "verdict", "effect (95% interval)", "paper")
-        head += ("from none (0) to the claim (1)", "scale")
-        cells = "".join(f'<th scope="col">{name}</th>' for name in head)
+        cells = "".join(f'<th scope="col" role="columnheader">{name}</th>' for name in HEAD)
         body = "".join(map(self._line, self.verdicts))
         return (
-            '<table class="verdicts sortable"><caption>Every verdict. The dot is the effect, the '
-            "line its interval; the left rule is no effect, the right one what the claim says."
-            f"</caption><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
+            '<table class="verdicts sortable" role="table"><caption>Every verdict. The dot is the '
+            "effect, the line its interval; the left rule is no effect, the right one what the "
+            "claim says."
+            f'</caption><thead><tr role="row">{cells}</tr></thead><tbody>{body}</tbody></table>'
         )
 
     @staticmethod
-    def _line(item: tuple[object, str, Verdict]) -> str:
+    def _line(item: tuple[Any, str, Verdict]) -> str:
         chapter, name, verdict = item
         found, number = verdict.estimate, int(chapter.PAGE[:2])
         where = f"{verdict.dataset}, {verdict.cell}" if verdict.cell else verdict.dataset
@@ -111,8 +124,11 @@ class forest_table:
             (place, "" if found is None else _drawn(verdict)),
             (scale, scale),
         )
-        cells = "".join(f'<td data-order="{escape(str(key))}">{text}</td>' for key, text in cells)
-        return f"<tr>{cells}</tr>"
+        cells = "".join(
+            f'<td role="cell" data-name="{name}" data-order="{escape(str(key))}">{text}</td>'
+            for name, (key, text) in zip(HEAD, cells, strict=True)
+        )
+        return f'<tr role="row">{cells}</tr>'
 
 
 def _drawn(verdict: Verdict) -> str:
@@ -143,6 +159,6 @@ def _drawn(verdict: Verdict) -> str:
         marks.append(f'<circle cx="{x(effect)}" cy="{middle}" r="4" fill="currentColor"/>')
     text = f"{low:.2g} to {high:.2g} of what the claim says, {effect:.2g} in the middle"
     return (
-        f'<svg role="img" aria-label="{text}" width="{WIDTH}" height="{HEIGHT}" '
-        f'viewBox="0 0 {WIDTH} {HEIGHT}">{"".join(marks)}</svg>'
+        f'<span class="plot"><svg role="img" aria-label="{text}" width="{WIDTH}" height="{HEIGHT}" '
+        f'viewBox="0 0 {WIDTH} {HEIGHT}">{"".join(marks)}</svg></span>'
     )

@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.power import TTestPower
-from statsmodels.stats.proportion import proportion_confint
 
 from causalprune_lib._validation import check_int
 from causalprune_lib.evidence.statistics import t_interval
@@ -111,6 +109,8 @@ class Estimate:
         >>> print(Estimate.of_share(10, 10, units="networks"))
         1.00 (0.69 to 1.00; 10 networks)
         """
+        from statsmodels.stats.proportion import proportion_confint
+
         low, high = proportion_confint(k, n, alpha=1 - level, method="beta")
         return cls(k / n, float(low), float(high), n, units, math.sqrt(k / n * (1 - k / n)))
 
@@ -122,6 +122,8 @@ class Estimate:
 
     def power(self, distance: float) -> float:
         """How often so many units tell an effect at this distance from none; NaN without spread."""
+        from statsmodels.stats.power import TTestPower
+
         size = self._size(distance)
         return float(TTestPower().power(size, self.n, 0.05)) if math.isfinite(size) else math.nan
 
@@ -130,6 +132,8 @@ class Estimate:
 
         At this spread, by the noncentral t distribution, two-sided at 5%.
         """
+        from statsmodels.stats.power import TTestPower
+
         size = self._size(distance)
         if not math.isfinite(size):
             return None
@@ -147,7 +151,8 @@ class Estimate:
 
     def __str__(self) -> str:
         half = (self.high - self.low) / 2 or abs(self.effect) / 10 or 1.0
-        digits = min(max(0, 1 - math.floor(math.log10(half))), 6)
-        ends = (f"{end:.{digits}f}" for end in (self.effect, self.low, self.high))
-        effect, low, high = (end.lstrip("-") if not float(end) else end for end in ends)
+        digits = 1 - math.floor(math.log10(half))
+        form = ".1e" if digits > 6 else f",.{max(0, digits)}f"
+        rounded = (round(end, digits) + 0.0 for end in (self.effect, self.low, self.high))  # no -0
+        effect, low, high = (f"{end:{form}}" for end in rounded)
         return f"{effect} ({low} to {high}; {self.n} {self.units})"

@@ -109,9 +109,9 @@ class Verdict:
     def control_does_it(self) -> bool | None:
         """Whether the control shows the claimed effect too; None where that cannot be told.
 
-        It does not where its own interval refutes the claim, or where the method leads it (the
-        whole interval). It does where its own interval bears the claim out, or where the lead of
-        a method that passes lies below the smallest effect of interest.
+        It does not where its own interval refutes the claim. It does where the lead of a method
+        that passes lies below the smallest effect of interest; it does not where the method leads
+        it otherwise (the whole interval); it does where its own interval bears the claim out.
         """
         if self.estimate is None or self.control_estimate is None:
             return None
@@ -120,10 +120,10 @@ class Verdict:
             return False
         if self.beyond_control is not None and self.says in ("above", "below"):
             low, high, none, (_, most) = self._upwards(self.beyond_control)
-            if low > none:
-                return False
             if method == "reproduced" and high < most:
                 return True
+            if low > none:
+                return False
         return None if own == "undecided" else True
 
     @property
@@ -143,6 +143,10 @@ class Verdict:
             return self._kept(inside, outside)
         if self.says.startswith("not"):
             return self._kept(low > least, high < least)
+        printed = self.paper_effect
+        holds_paper = printed is not None and estimate.low <= printed <= estimate.high
+        if holds_paper and low <= none <= high:
+            return "undecided"
         target = self.target if self.says == "above" else -self.target
         if low > none and high >= target:
             return "reproduced"

@@ -363,7 +363,7 @@ def _read_table(info: DatasetInfo, released: bool, cache_dir) -> _Raw:
     x, x_test = x[order[:n]], np.concatenate([x[order[n:]], x_test])
     y, y_test = y[order[:n]], np.concatenate([y[order[n:]], y_test])
     if released:
-        x, x_test = _scale_as_released(info.name, x), _scale_as_released(info.name, x_test)
+        x, x_test = scale_as_released(info.name, x), scale_as_released(info.name, x_test)
     parts = (x, y), (x_test, y_test)
     return parts, info.class_names, f"{info.source}; read from the {origin}"
 
@@ -375,7 +375,7 @@ def _passengers(frame):
     return frame[["Pclass", "Sex", "SibSp", "Parch", "Fare", "Embarked"]].astype(float)
 
 
-def _scale_as_released(name: str, x: np.ndarray) -> np.ndarray:
+def scale_as_released(name: str, x: np.ndarray) -> np.ndarray:
     """Scale `x` (N, D) by its own statistics, as the released code does, train and test alike.
 
     cancer, titanic, banknote: each SAMPLE is standardised across its own features (the code fits

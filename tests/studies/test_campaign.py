@@ -172,6 +172,21 @@ def test_what_a_dry_run_does_not_know_it_says(slow, capsys):
     assert "download  nothing" in out
 
 
+def test_several_plans_are_summed(capsys, tmp_path):
+    arguments = ("what-a-network-can-lose", "causal-pruning", "--seeds", "2", "--dry-run")
+    _, out, _ = told(capsys, "run", *arguments, "--on", "cpu", "--out", str(tmp_path))
+    n = sum(2 * len(studies_of(name, "full")) for name in arguments[:2])
+    assert re.search(rf"in all: {n} cells, about [0-9.]+ hours of one worker", out)
+
+
+def test_the_end_of_a_name_is_enough_where_only_one_ends_so():
+    known = ["legcnet", "legcnet-mnist", "other-mnist", "causal-pruning-table2"]
+    assert campaign.named("table2", known) == "causal-pruning-table2"
+    assert campaign.named("legcnet", known) == "legcnet"
+    with pytest.raises(ValueError, match="NAME must be one of"):
+        campaign.named("mnist", known)
+
+
 def test_data_are_foretold_until_they_are_at_hand(tmp_path, monkeypatch):
     monkeypatch.delenv("CAUSALPRUNE_DATA", raising=False)
     monkeypatch.setenv("CAUSALPRUNE_CACHE", str(tmp_path / "cache"))

@@ -76,7 +76,7 @@ def test_a_network_is_a_unit_and_over_all_tables_a_table_is():
 def test_the_reading_is_divided_by_the_growth_of_the_twins():
     cancer = ch02.verdicts(training(released=1.2, twin=0.2))["exponents tell how twins part"][0]
     assert cancer.estimate.effect == pytest.approx(6, rel=1e-5)
-    assert "tangent vector, divided by the twins' growth, gives 1 (" in cancer.note
+    assert "tangent vector, divided by the twins' growth, gives 1" in cancer.note
 
 
 def test_growth_over_the_second_half_is_in_nats_and_each_order_and_rate_a_cell():

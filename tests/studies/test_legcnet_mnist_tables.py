@@ -1,9 +1,11 @@
 """The MNIST row beside the published one, and the criteria of its verdicts."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from full_rows import PROVENANCE
 
+from causalprune_studies.ch05_legcnet.mnist_verdicts import CLAIMS, verdicts
 from causalprune_studies.ch05_legcnet.tables import (
     MNIST,
     mnist_facts,
@@ -11,53 +13,65 @@ from causalprune_studies.ch05_legcnet.tables import (
     mnist_shown,
     mnist_table,
 )
-from causalprune_studies.ch05_legcnet.verdicts import MNIST_CLAIMS, mnist_verdicts
 
 
-def rows(*, ft, random, other, shuffled):
-    """Three seeds: the dense network at 0.9, its own exponents calling 90% causal."""
+def rows(*, ft=0.9, random=0.9, other=0.9, shuffled=0.5):
+    """Five seeds: the dense network at 0.9, its own exponents calling 80% causal."""
+    rng = np.random.default_rng(0)
     accuracy = dict.fromkeys(MNIST, 0.9) | {"FT": ft, "random, FT's counts": random}
-    causal = {"legcnet": 0.9, "another seed": other, "shuffled": shuffled, "half-shifted": 0.9}
+    causal = {"legcnet": 0.8, "another seed": other, "shuffled": shuffled, "half-shifted": 0.8}
     found = []
-    for seed in range(3):
-        common = {**PROVENANCE, "seed": seed}
-        for name, (variant, reading, mask, _) in MNIST.items():
-            where = {"variant": variant, "reading": reading, "mask": mask}
-            # Only the dense network's and the own exponents' values wobble with the seed.
-            wobble = 0.0005 * seed if name == "dense" else 0
-            for metric, value in (("accuracy", accuracy[name] + wobble), ("n_kept", 40_000)):
-                found.append({**common, **where, "metric": metric, "value": value})
+    places = {name: place for name, (*place, _) in MNIST.items()}
+    places["random, PT's counts"] = ["PT", "ranked", "random"]
+    for seed in range(5):
+        for name, (variant, reading, mask) in places.items():
+            at = {"variant": variant, "reading": reading, "mask": mask, "seed": seed, **PROVENANCE}
+            level = accuracy.get(name, 0.9) + 1e-4 * rng.standard_normal()
+            metrics = {"accuracy": level, "f1": level, "epochs": 25 + seed % 2, "n_kept": 40_000}
+            found += [{**at, "metric": m, "value": v} for m, v in metrics.items()]
         for mask, share in causal.items():
-            where = {"variant": "FT", "reading": "as released", "mask": mask, "metric": "causal"}
-            share += 0.0005 * seed * (mask == "legcnet")
-            found.append({**common, **where, "value": share})
+            at = {"variant": "FT", "reading": "as released", "mask": mask, "seed": seed}
+            share += 1e-4 * rng.standard_normal()
+            found.append({**at, **PROVENANCE, "metric": "causal", "value": share})
     return pd.DataFrame(found)
 
 
-@pytest.mark.parametrize(
-    ("made", "expected"),
-    [
-        ({"ft": 0.905, "random": 0.90, "other": 0.8, "shuffled": 0.5}, ["reproduced"] * 3),
-        (
-            {"ft": 0.8911, "random": 0.891, "other": 0.95, "shuffled": 0.5},
-            ["partly", "reproduced", "partly"],
-        ),
-        ({"ft": 0.85, "random": 0.9, "other": 0.95, "shuffled": 0.95}, ["not reproduced"] * 3),
-    ],
-)
-def test_the_criteria_grade_by_value(made, expected):
-    frame = rows(**made)
-    last = (frame.seed == 2) & (frame.metric == "accuracy")
-    frame.loc[last & (frame["mask"] == "random"), "value"] -= 1e-6  # an interval needs a spread
-    found = mnist_verdicts(frame)
-    assert list(found) == [claim.name for claim in MNIST_CLAIMS]
-    assert [verdict.verdict for verdict in found.values()] == expected
+def words(**made) -> dict[str, str]:
+    return {
+        name.removeprefix("MNIST: "): verdict.word
+        for name, [verdict] in verdicts(rows(**made)).items()
+    }
+
+
+def test_what_the_control_does_too_is_said_to_be_so():
+    found = words()
+    assert list(found) == [claim.name.removeprefix("MNIST: ") for claim in CLAIMS]
+    assert found["keeps accuracy"] == "reproduced, and the control does it too"
+    assert found["beats random masks"] == found["beats magnitude"] == "contradicted"
+    assert words(other=0.8)["causes are the network's own"].endswith("the control does it too")
+
+
+def test_an_effect_that_the_control_lacks_is_reproduced():
+    found = words(ft=0.92, other=0.5)
+    assert found["beats random masks"] == found["beats magnitude"] == "reproduced"
+    assert found["causes are the network's own"] == "reproduced"
+    assert words(ft=0.9, random=0.85)["keeps accuracy"] == "reproduced"
+    assert words(ft=0.85)["keeps accuracy"] == "contradicted"
+
+
+def test_a_test_that_calls_shuffled_exponents_causal_tests_nothing():
+    assert words(shuffled=0.95)["causes are the network's own"] == "not tested"
+
+
+def test_the_paper_prints_more_epochs_for_ft_than_for_dense():
+    [found] = verdicts(rows())["MNIST: converges faster"]
+    assert found.paper_effect == pytest.approx(100 * 3 / 50)
+    assert (found.estimate.n, found.estimate.units) == (5, "networks")
 
 
 def test_quick_rows_decide_nothing():
-    made = rows(ft=0.9, random=0.9, other=0.9, shuffled=0.9)
     with pytest.raises(ValueError, match="full"):
-        mnist_verdicts(made.assign(profile="quick"))
+        verdicts(rows().assign(profile="quick"))
 
 
 def test_the_table_stands_beside_the_published_row():
@@ -67,7 +81,7 @@ def test_the_table_stands_beside_the_published_row():
     assert table.loc["FT, published number", ("n_kept", "published")] == 40_861
     assert table.loc["PT, published number", ("epochs", "published")] == 29
     assert table.loc["random, FT's counts", ("epochs", "published")] == 31
-    assert table.loc["FT", ("accuracy", "here")] == pytest.approx(0.91)
+    assert table.loc["FT", ("accuracy", "here")] == pytest.approx(0.91, abs=1e-3)
     assert pd.isna(table.loc["FT", ("accuracy", "published")])
     assert pd.isna(table.loc["magnitude, FT's counts", ("epochs", "published")])
 
@@ -75,8 +89,8 @@ def test_the_table_stands_beside_the_published_row():
 def test_shares_are_means_over_seeds():
     shares = mnist_shares(rows(ft=0.9, random=0.9, other=0.8, shuffled=0.6))
     shares = shares.set_index(["reading", "exponents"])["mean"]
-    assert shares["as released", "another seed"] == pytest.approx(0.8)
-    assert shares["as released", "its own"] == pytest.approx(0.9005)
+    assert shares["as released", "another seed"] == pytest.approx(0.8, abs=1e-3)
+    assert shares["as released", "its own"] == pytest.approx(0.8, abs=1e-3)
 
 
 def test_readers_see_what_is_printed_and_how_long_it_took():

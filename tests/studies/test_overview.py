@@ -11,7 +11,7 @@ from causalprune_lib.evidence.estimate import Estimate
 from causalprune_lib.evidence.verdict import WORDS, Verdict
 from causalprune_studies import overview
 
-PAGE = SimpleNamespace(PAGE="08-causal-pruning")
+PAGE = SimpleNamespace(PAGE="08-causal-pruning", TITLE="Causal pruning")
 COMMON = {"claim": "a claim", "measure": "points", "control": "a control"}
 
 
@@ -61,4 +61,6 @@ def test_the_data_say_all_that_was_asked(monkeypatch):
     assert set(needed.split()) <= row.keys()
     assert (row["claim"], row["chapter"], row["word"]) == ("one", PAGE.PAGE, "reproduced")
     assert (row["n_units"], row["unit"], row["scale"]) == (3, "networks", {"images": 0.2})
-    assert overview.word_counts().to_dict() == dict.fromkeys(WORDS, 0) | {"reproduced": 1}
+    counts = overview.words_by_chapter([(PAGE, "one", one)] * 2)
+    assert counts.columns.tolist() == list(WORDS)
+    assert counts.reproduced.to_dict() == {"8 Causal pruning": 2, "all chapters": 2}

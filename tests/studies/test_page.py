@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import causalprune_studies as book
+from causalprune_lib.evidence.estimate import Estimate
 from causalprune_lib.evidence.statistics import PairedDifference, paired_difference
 from causalprune_lib.evidence.verdict import Verdict
 from causalprune_studies import page
@@ -101,16 +102,33 @@ def test_full_rows_are_given_and_nothing_is_shown(shown):
 
 def test_rows_that_are_not_measured_are_an_error_with_the_command(monkeypatch):
     monkeypatch.setattr(page, "measured_names", list)
-    with pytest.raises(NotMeasuredError, match=r"python book/measure\.py legcnet"):
+    with pytest.raises(NotMeasuredError, match=r"python -m causalprune_studies run legcnet"):
         book.chapter_rows("legcnet")
 
 
-def test_criteria_are_a_list_and_verdicts_are_boxes():
-    claims = (Claim("one", "A claim (section 1).", "reproduced if it is", None),)
-    assert book.criteria(claims).data == "- *one*: reproduced if it is."
-    verdict = Verdict("A claim (section 1).", "not tested here", None, None, 0, "none")
-    box = book.verdict_boxes({"one": verdict}).data
-    assert box.startswith(":::{admonition} Verdict: one\n:class: verdict\n**Not tested here.**")
+ONE = {"claim": "A claim (section 1).", "measure": "points", "says": "above", "control": "chance"}
+
+
+def test_criteria_are_a_list():
+    claim = Claim("one", "A claim.", "points", "above", (-1, 1), "chance", None)
+    found = book.criteria((claim,)).data
+    assert found.startswith("- *one*: points: above 0, and as large as the paper's or 1")
+    near = Claim("two", "A", "points", "within", (-1, 1), "c", None, least_scale={"images": 0.5})
+    assert "Decided only at 50% of its images" in book.criteria((near,)).data
+
+
+def test_a_claim_is_a_box_with_a_line_for_each_verdict():
+    found = Estimate(3.0, 2.0, 4.0, 3, "networks")
+    options = {"estimate": found, "control_estimate": found.times(0.5), "paper_effect": 4.0}
+    first = Verdict(**ONE, margin=(-1, 1), dataset="iris", **options)
+    other = Verdict(**ONE, margin=(-1, 1), dataset="digits", estimate=None, note="no rows")
+    box = book.verdict_boxes({"one": (first, other)}).data
+    assert box.startswith(":::{admonition} Verdict: one\n:class: verdict\n")
+    assert (
+        "| iris | reproduced, and the control does it too | 3.0 (2.0 to 4.0; 3 networks) | 4" in box
+    )
+    assert "| digits | not tested |" in box
+    assert box.endswith("- No rows.\n:::")
 
 
 def test_quick_rows_and_unknown_names_are_refused(monkeypatch):

@@ -210,3 +210,45 @@ def plot_twins(
         for ax in axes:
             legend_above(ax)
     return axes
+
+
+def plot_front(table: pd.DataFrame) -> np.ndarray:
+    """Accuracy lost against how much is pruned, a panel for each table of the paper.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `dataset`, `by` ("threshold", "ranking"), `mask`, `pruned` and `lost` (shares). A
+        mask's points are joined where they come from a ranking, and hollow where from a threshold.
+
+    Returns
+    -------
+    array of Axes, (rows, 2)
+    """
+    require_columns("table", table, ["dataset", "by", "mask", "pruned", "lost"])
+    names, masks = list(dict.fromkeys(table.dataset)), list(dict.fromkeys(table["mask"]))
+    styles = line_styles(masks)
+    n_rows = -(-len(names) // 2)
+    with use_style():
+        figure, axes = plt.subplots(
+            n_rows, 2, figsize=(6.4, 1.2 + 2.2 * n_rows), layout="constrained", squeeze=False
+        )
+        for ax, name in zip(axes.flat, names, strict=False):
+            for mask in masks:
+                part = table[(table.dataset == name) & (table["mask"] == mask)]
+                ranked = part[part.by == "ranking"].sort_values("pruned")
+                ax.plot(ranked.pruned, -ranked.lost, label=mask, **styles[mask])
+                cut = part[part.by == "threshold"]
+                hollow = {**styles[mask], "linestyle": "none", "mfc": "white"}
+                ax.plot(cut.pruned, -cut.lost, **hollow)
+            ax.axhline(0, color=GREY, lw=1)
+            ax.set_title(name)
+            ax.xaxis.set_major_formatter(percent())
+            ax.yaxis.set_major_formatter(percent())
+        for ax in axes.flat[len(names) :]:
+            ax.set_visible(False)
+        figure.supxlabel("Weights pruned (%)")
+        figure.supylabel("Accuracy minus dense (points)")
+        handles = axes.flat[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside upper center", ncols=len(masks))
+    return axes

@@ -227,3 +227,4 @@ MNIST_STUDIES: dict[str, tuple[MNISTTrial, ...]] = {
     "quick": (MNISTTrial("digits", n_random=2),),
     "full": (MNISTTrial(profile="full"),),
 }
+MNIST_STUDIES["paper"] = MNIST_STUDIES["full"]  # which have the paper's size

@@ -226,3 +226,4 @@ ABLATION_STUDIES = {
         )
     ),
 }
+ABLATION_STUDIES["paper"] = ABLATION_STUDIES["full"]  # which have the paper's size

@@ -268,3 +268,4 @@ LEGCNET_STUDIES = {
         for variant in ("FT", "PT")
     ),
 }
+LEGCNET_STUDIES["paper"] = LEGCNET_STUDIES["full"]  # which have the paper's size

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import pandas as pd
 
@@ -61,6 +62,7 @@ MNIST = {  # how the page calls a network -> where its rows are, and what the pa
 }
 
 
+@cache
 def printed(network: str, dataset: str) -> dict[str, float]:
     """What the paper prints of a network of `PRINTED`, for each of `METRICS`; NaN for nothing.
 
