@@ -132,8 +132,7 @@ class LEGCNet(BaseEstimator):
         if isinstance(self.amount, float):
             check_fraction("amount", self.amount)
         if not isinstance(self.training, Training):
-            kind = type(self.training).__name__
-            raise TypeError(f"training must be a Training; got {kind}.")
+            raise TypeError(f"training must be a Training; got {type(self.training).__name__}.")
         x, y = training_pair(data)
         if isinstance(error_on, str):
             check_choice("error_on", error_on, ["train", "test"])
