@@ -56,6 +56,7 @@ from .diagnostics.landscape import perturbation_flatness as perturbation_flatnes
 from .diagnostics.spectra import layer_spectra as layer_spectra
 
 # experiments and tables
+from .evidence.estimate import Estimate as Estimate
 from .evidence.grid import run_grid as run_grid
 from .evidence.statistics import paired_difference as paired_difference, summarise as summarise
 from .evidence.style import use_style as use_style

@@ -32,6 +32,7 @@
         head.setAttribute("aria-sort", turn === 1 ? "ascending" : "descending");
         rows.sort((a, b) => turn * compare(key(a, column), key(b, column)));
         body.append(...rows);
+        show();
       });
     });
     const search = document.createElement("input");
@@ -41,14 +42,23 @@
     label.append("Show rows with ", search);
     const count = document.createElement("output");
     label.append(" ", count);
+    const all = document.createElement("button");
+    all.type = "button";
+    let limit = 40;
     const show = () => {
       const words = search.value.toLowerCase().split(/\s+/);
-      const fits = (row) => words.every((word) => row.textContent.toLowerCase().includes(word));
-      for (const row of rows) row.hidden = !fits(row);
-      count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length}`;
+      const fits = rows.filter((row) => words.every((word) => row.textContent.toLowerCase().includes(word)));
+      const shown = new Set(fits.slice(0, limit));
+      for (const row of rows) row.hidden = !shown.has(row);
+      count.textContent = `${shown.size} of ${fits.length}`;
+      all.hidden = shown.size === fits.length;
+      all.textContent = `Show all ${fits.length}`;
     };
     search.addEventListener("input", show);
+    all.addEventListener("click", () => { limit = rows.length; show(); });
     table.before(label);
+    table.after(all);
+    window.addEventListener("beforeprint", () => { limit = rows.length; show(); });
     show();
   };
   window.addEventListener("load", () => document.querySelectorAll("table.sortable").forEach(enhance));

@@ -4,6 +4,7 @@ The names below are for every page; a page finds the rest in its own chapter's f
 """
 
 from causalprune_studies.chapters import all_verdicts, studies_of
+from causalprune_studies.overview import forest_table, meanings, words_by_chapter
 from causalprune_studies.page import (
     at_most,
     chapter_rows,
@@ -21,6 +22,8 @@ __all__ = [
     "chapter_rows",
     "compare",
     "criteria",
+    "forest_table",
+    "meanings",
     "measured",
     "published",
     "reading",
@@ -28,4 +31,5 @@ __all__ = [
     "show_source",
     "studies_of",
     "verdict_boxes",
+    "words_by_chapter",
 ]

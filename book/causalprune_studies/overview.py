@@ -19,6 +19,7 @@ from IPython.display import Markdown
 from causalprune_lib.evidence.estimate import Estimate
 from causalprune_lib.evidence.verdict import WORDS, Verdict
 from causalprune_studies.chapters import all_verdicts
+from causalprune_studies.page import place_of
 
 LEAST, MOST = -2.0, 3.0  # of the plot; what lies beyond ends in an arrow
 HEAD = ("chapter", "claim", "where", "verdict", "effect (95% interval)", "paper")
@@ -51,13 +52,12 @@ def verdicts_as_text() -> str:
 
 
 def words_by_chapter(verdicts: Iterable[tuple[Any, str, Verdict]]) -> pd.DataFrame:
-    """How many verdicts of each chapter (rows) have each of `WORDS` (columns), and in all."""
-    found = [(f"{int(c.PAGE[:2])} {c.TITLE}", verdict.word) for c, _, verdict in verdicts]
+    """How many verdicts have each of `WORDS` (rows), in each chapter (columns) and in all."""
+    found = [(str(int(c.PAGE[:2])), verdict.word) for c, _, verdict in verdicts]
     table = pd.DataFrame(found, columns=["chapter", "word"])
-    table = pd.crosstab(table.chapter, table.word).reindex(columns=list(WORDS), fill_value=0)
-    table = table.loc[list(dict.fromkeys(chapter for chapter, _ in found))]
-    table.loc["all chapters"] = table.sum()
-    return table.rename_axis(index=None, columns=None)
+    table = pd.crosstab(table.word, table.chapter).reindex(list(WORDS), fill_value=0)
+    table = table[list(dict.fromkeys(chapter for chapter, _ in found))]
+    return table.assign(all=table.sum(axis=1)).rename_axis(index="word", columns="chapter")
 
 
 def meanings() -> Markdown:
@@ -108,7 +108,7 @@ class forest_table:
     def _line(item: tuple[Any, str, Verdict]) -> str:
         chapter, name, verdict = item
         found, number = verdict.estimate, int(chapter.PAGE[:2])
-        where = f"{verdict.dataset}, {verdict.cell}" if verdict.cell else verdict.dataset
+        where = place_of(verdict)
         own = " (the book’s own question)" if verdict.asked_by == "book" else ""
         scale = ", ".join(f"{name} {share:.0%}" for name, share in verdict.scale.items())
         paper = "" if verdict.paper_effect is None else f"{verdict.paper_effect:.3g}"

@@ -18,6 +18,16 @@ from causalprune_studies.chapters import rows_of_studies
 from causalprune_studies.judge import Claim, NotMeasuredError
 from causalprune_studies.tables import measured, measured_names
 
+READ_AS = {  # data sets, as readers call them
+    "cifar10": "CIFAR-10",
+    "fashion_mnist": "Fashion-MNIST",
+    "imagenet": "ImageNet",
+    "iris3f": "iris, three features",
+    "iris_csv": "iris",
+    "mnist": "MNIST",
+    "tiny_imagenet": "Tiny ImageNet",
+}
+
 
 @dataclass(frozen=True)
 class show_source:
@@ -134,17 +144,44 @@ def verdict_boxes(found: Mapping[str, Sequence[Verdict]]) -> Markdown:
 
 
 def _box(name: str, verdicts: Sequence[Verdict]) -> str:
-    first = verdicts[0]
-    head = "| where | verdict | effect (95% interval) | paper | control |"
-    lines = [head, "|:--|:--|:--|:--|:--|", *map(_line, verdicts)]
-    notes = dict.fromkeys(v.note for v in verdicts if v.note)
-    notes = "".join(f"\n- {note[0].upper()}{note[1:]}." for note in notes)
+    first, lines = verdicts[0], [_line(verdict) for verdict in verdicts]
+    columns = ["where", "verdict", "effect (95% interval)", "of", "paper", "control"]
+    kept = [i for i in range(len(columns)) if any(line[i] for line in lines)]
+    rule = ["---"] * len(columns)
+    table = [f"| {' | '.join(row[i] for i in kept)} |" for row in (columns, rule, *lines)]
+    own = " *This is the book's own question.*" if first.asked_by == "book" else ""
     return (
         f":::{{admonition}} Verdict: {name}\n:class: verdict\n"
-        f"**{in_few_words(verdicts)}.** {first.claim}\n\n"
+        f"**{in_few_words(verdicts)}.** {first.claim}{own}\n\n"
         f"Effect: {first.measure}. From {first.margin[0]:g} to {first.margin[1]:g} it counts as "
-        f"none. Control: {first.control}.\n\n" + "\n".join(lines) + f"\n{notes}\n:::"
+        f"none. Control: {first.control}.\n\n" + "\n".join(table) + f"\n{_notes(verdicts)}\n:::"
     )
+
+
+def _notes(verdicts: Sequence[Verdict]) -> str:
+    """Each note once, with where it holds if not everywhere."""
+    found: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        if verdict.note:
+            found.setdefault(verdict.note, []).append(place_of(verdict))
+    lines = [
+        note[0].upper() + note[1:]
+        if len(places) == len(verdicts)
+        else f"{'; '.join(places)}: {note}"
+        for note, places in found.items()
+    ]
+    return "".join(f"\n- {line.rstrip('.')}." for line in lines)
+
+
+def place_of(verdict: Verdict) -> str:
+    """Data set and cell of a verdict, as readers call them.
+
+    >>> from types import SimpleNamespace as One
+    >>> place_of(One(dataset="fashion_mnist", cell="80% pruned"))
+    'Fashion-MNIST, 80% pruned'
+    """
+    dataset = READ_AS.get(verdict.dataset, verdict.dataset)
+    return f"{dataset}, {verdict.cell}" if verdict.cell else dataset
 
 
 def in_few_words(verdicts: Sequence[Verdict]) -> str:
@@ -152,21 +189,22 @@ def in_few_words(verdicts: Sequence[Verdict]) -> str:
 
     >>> from types import SimpleNamespace as One
     >>> in_few_words([One(word="partly"), One(word="undecided"), One(word="undecided")])
-    'Undecided in 2, partly in 1'
+    'Undecided (2); partly (1)'
     """
     counts = pd.Series([verdict.word for verdict in verdicts]).value_counts()
-    text = ", ".join(f"{word} in {n}" for word, n in counts.items())
+    text = "; ".join(f"{word} ({n})" for word, n in counts.items())
     text = counts.index[0] if len(counts) == 1 else text
     return text[0].upper() + text[1:]
 
 
-def _line(verdict: Verdict) -> str:
-    place = f"{verdict.dataset}, {verdict.cell}" if verdict.cell else verdict.dataset
+def _line(verdict: Verdict) -> list[str]:
+    """The cells of a verdict in the table of its box; empty where there is nothing to say."""
+    found, control, paper = verdict.estimate, verdict.control_estimate, verdict.paper_effect
     word = f"{verdict.word} ({verdict.decides})" if verdict.decides else verdict.word
-    cells = [place, word, *("" if e is None else str(e) for e in (verdict.estimate,))]
-    cells.append("" if verdict.paper_effect is None else f"{verdict.paper_effect:.3g}")
-    cells.append("" if verdict.control_estimate is None else str(verdict.control_estimate))
-    return "| " + " | ".join(cells) + " |"
+    units = f"{found.n} {found.units}" if found else ""
+    paper = "" if paper is None else f"{paper:.3g}"
+    numbers = [found.interval if found else "", units, paper, control.interval if control else ""]
+    return [place_of(verdict), word, *numbers]
 
 
 def chapter_rows(name: str) -> pd.DataFrame:

@@ -150,9 +150,14 @@ class Estimate:
         return abs(distance) / self.sd if known else math.nan
 
     def __str__(self) -> str:
+        return f"{self.interval[:-1]}; {self.n} {self.units})"
+
+    @property
+    def interval(self) -> str:
+        """The effect and its interval, rounded to two digits of half the interval."""
         half = (self.high - self.low) / 2 or abs(self.effect) / 10 or 1.0
         digits = 1 - math.floor(math.log10(half))
         form = ".1e" if digits > 6 else f",.{max(0, digits)}f"
         rounded = (round(end, digits) + 0.0 for end in (self.effect, self.low, self.high))  # no -0
         effect, low, high = (f"{end:{form}}" for end in rounded)
-        return f"{effect} ({low} to {high}; {self.n} {self.units})"
+        return f"{effect} ({low} to {high})"

@@ -62,5 +62,6 @@ def test_the_data_say_all_that_was_asked(monkeypatch):
     assert (row["claim"], row["chapter"], row["word"]) == ("one", PAGE.PAGE, "reproduced")
     assert (row["n_units"], row["unit"], row["scale"]) == (3, "networks", {"images": 0.2})
     counts = overview.words_by_chapter([(PAGE, "one", one)] * 2)
-    assert counts.columns.tolist() == list(WORDS)
-    assert counts.reproduced.to_dict() == {"8 Causal pruning": 2, "all chapters": 2}
+    assert counts.index.tolist() == list(WORDS)
+    assert counts.loc["reproduced"].to_dict() == {"8": 2, "all": 2}
+    assert counts.to_numpy().sum() == 4

@@ -124,11 +124,11 @@ def test_a_claim_is_a_box_with_a_line_for_each_verdict():
     other = Verdict(**ONE, margin=(-1, 1), dataset="digits", estimate=None, note="no rows")
     box = book.verdict_boxes({"one": (first, other)}).data
     assert box.startswith(":::{admonition} Verdict: one\n:class: verdict\n")
-    assert (
-        "| iris | reproduced, and the control does it too | 3.0 (2.0 to 4.0; 3 networks) | 4" in box
-    )
+    does_too = "reproduced, and the control does it too"
+    assert f"| iris | {does_too} | 3.0 (2.0 to 4.0) | 3 networks | 4 | 1.50 (1.00 to 2.00) |" in box
     assert "| digits | not tested |" in box
-    assert box.endswith("- No rows.\n:::")
+    assert box.endswith("- digits: no rows.\n:::")
+    assert "paper" not in book.verdict_boxes({"one": (other,)}).data  # no column of nothing
 
 
 def test_quick_rows_and_unknown_names_are_refused(monkeypatch):
