@@ -11,8 +11,6 @@ from pathlib import Path
 class Bytes(int):
     """A number of bytes that prints for people.
 
-    Examples
-    --------
     >>> print(Bytes(1_691_562_000))
     1.69 GB
     """

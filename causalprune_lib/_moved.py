@@ -23,7 +23,7 @@ MOVED = {  # old name -> (module, name there)
     "loss_slice": (__name__, "loss_slice"),
     "measured": (STUDIES, "measured"),
     "obd_unstructured": (__name__, "obd_unstructured"),
-    "overlap_table": ("causalprune_lib.pruning.masks", "overlap_table"),
+    "overlap_table": (f"{STUDIES}.ch08_causal_pruning.controls", "overlap_table"),
     "published": (STUDIES, "published"),
     "random_ticket": ("causalprune_lib.pruning.select", "random_masks_like"),
     "studies_of": (STUDIES, "studies_of"),

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from causalprune_lib._files import DRAFTS, replacing
-from causalprune_lib._memory import Bytes, available_disk
+from causalprune_lib._memory import check_fits
 
 
 class Folder:
@@ -76,13 +76,7 @@ class Folder:
                     f"{file} is damaged ({error}). Delete it and the files of later phases; they "
                     "will be done again."
                 ) from error
-        free, needed = available_disk(self.path), Bytes(n_bytes + self.SLACK)
-        if free < needed:
-            raise OSError(
-                errno.ENOSPC,
-                f"phase {name!r} will need {needed}; the disk of {self.path} has {free} "
-                f"available. {self._safe()}",
-            )
+        check_fits(f"phase {name!r}", n_bytes + self.SLACK, self.path, advice=self._safe())
         found = work()
         try:
             with replacing(file) as draft, draft.open("wb") as stream:

@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 
 from causalprune_lib._validation import check_choice
 from causalprune_lib.evidence.statistics import require_columns
-from causalprune_lib.evidence.style import GREY, PALETTE, canvas, legend_above, line_styles
+from causalprune_lib.evidence.style import GREY, PALETTE
+from causalprune_studies.looks import canvas, legend_above, line_styles
 
 INTERVALS = ("band", "bars", "none")
 CROWDED = 15  # with more points than that on a line, ten of them are marked

@@ -10,8 +10,7 @@ A lag chosen on the data that are then tested makes the p-value a little too sma
 60 samples long, 6% instead of 5% fall below 0.05 where BIC chose among 14 lags. A fixed lag and
 Bonferroni keep the level. The released rule calls about 85% of such noise causal.
 
-Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal Statistical
-Society B 57, 289-300, 1995.
+Benjamini and Hochberg, "Controlling the false discovery rate", J. R. Stat. Soc. B 57, 1995.
 """
 
 from __future__ import annotations
@@ -57,19 +56,11 @@ def causal_decision(
 ) -> CausalDecision:
     """Decide which of the tested series are causal, by one of the two rules above.
 
-    Parameters
-    ----------
-    result : GrangerResult
-        Its `test` says which p-values "corrected" uses; "as_released" always uses chi2.
-    rule : {"corrected", "as_released"}
-    alpha : float
-        "corrected": the false discovery rate, p <= alpha. "as_released": p < alpha.
-    over_lags : {"chosen", "bonferroni"}
-        How "corrected" gets one p-value per series: at the lag that `granger_test` was told to
-        choose (a ValueError where it was not), or Bonferroni's over all lags.
+    "as_released" uses chi2 and p < alpha. "corrected" uses what the `test` of the result says, and
+    `alpha` is the false discovery rate, p <= alpha. `over_lags` says how it gets one p-value per
+    series: at the lag that `granger_test` was told to choose ("chosen"; a ValueError where it was
+    not), or Bonferroni's over all lags ("bonferroni").
 
-    Examples
-    --------
     >>> from causalprune_lib.causality.granger import granger_test
     >>> noise = torch.Generator().manual_seed(0)
     >>> x, y = torch.randn(60, 50, generator=noise), torch.randn(60, generator=noise)

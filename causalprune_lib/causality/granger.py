@@ -343,8 +343,7 @@ def information_criterion(
 
     With k = 2l + 1 coefficients, AIC = n (log 2 pi + log(SSR / n) + 1) + 2 k; BIC has k log n
     instead of 2 k. All lags are fitted to the same rows t = L..W-1. Their columns are then nested,
-    and one QR decomposition gives the SSR of each lag. NaN from the first lag on whose columns are
-    collinear or whose fit is perfect.
+    and one QR decomposition gives the SSR of each lag. NaN from a collinear or perfect one on.
     """
     n, n_series = len(effect) - max_lag, causes.shape[1]
     both = torch.stack([effect[:, None].expand_as(causes), causes])  # (2, W, S)

@@ -2,9 +2,8 @@
 
     minimise over gamma   1/(2T) |y - X gamma|^2 + alpha |gamma|_1
 
-with y_t = dL_t and x_tk = (d theta_tk)^2 of step t; weight k is kept if gamma_k != 0. Shah, Challa,
-Danda, Mathur and Saha, "A Granger-causal perspective on gradient descent with application to
-pruning", eq. 7 and 9. (Eq. 9 as printed lacks the squared error. Here it is halved and a mean over
+with y_t = dL_t and x_tk = (d theta_tk)^2 of step t; weight k is kept if gamma_k != 0: eq. 7 and 9
+of arXiv:2412.03035. (Eq. 9 as printed lacks the squared error. Here it is halved and a mean over
 the steps, so that alpha does not grow with T.)
 """
 
@@ -84,12 +83,9 @@ class CausalLasso(RegressorMixin, BaseEstimator):
         tol: float = 1e-6,
         max_iter: int = 100,
     ) -> None:
-        self.alpha = alpha
-        self.alpha_ratio = alpha_ratio
-        self.solver = solver
-        self.groups = groups
-        self.tol = tol
-        self.max_iter = max_iter
+        self.alpha, self.alpha_ratio = alpha, alpha_ratio
+        self.solver, self.groups = solver, groups
+        self.tol, self.max_iter = tol, max_iter
 
     def fit(self, X: object, y: object) -> Self:
         """Fit gamma (P,) to X (T, P) and y (T,)."""
@@ -183,8 +179,6 @@ def lasso_path(
     `alphas` are penalties as such, `alpha_ratios` in units of alpha_max: by default ten from 0.5 to
     0.02. All else is as in `CausalLasso`.
 
-    Examples
-    --------
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=(50, 200))
     >>> path = lasso_path(x, x[:, 7] - 2 * x[:, 3], alpha_ratios=[0.9, 0.1])

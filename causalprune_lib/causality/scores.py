@@ -7,17 +7,14 @@ learning rate times |x|^2 is about 1e-16. What remains is
 .. math:: \gamma_k = \mathrm{soft}\Big(\sum_t w_t y_t x_{tk},\ \alpha \sum_t w_t\Big),
 
 with :math:`y_t = \Delta L_t`, :math:`x_{tk} = (\Delta\theta_{kt})^2` and w_t the step sizes that
-the solver spends on sample t. So weight k is kept if its sum exceeds alpha times the sum of the
-step sizes, in absolute value.
+the solver spends on sample t. So weight k is kept if the size of its sum exceeds alpha sum_t w_t.
 
-Shah, Challa, Danda, Mathur and Saha, "A Granger-causal perspective on gradient descent with
-application to pruning", section 3.
+Shah, Challa, Danda, Mathur and Saha, arXiv:2412.03035, section 3.
 """
 
 from __future__ import annotations
 
 import math
-import numbers
 import warnings
 from collections.abc import Callable, Mapping
 
@@ -30,13 +27,12 @@ from causalprune_lib._memory import Bytes, check_fits
 from causalprune_lib._validation import (
     check_choice,
     check_finite,
-    check_fraction,
     check_int,
     check_positive,
     check_shape,
 )
 from causalprune_lib.dynamics.listener import StepListener
-from causalprune_lib.nets.parameters import ParameterLayout
+from causalprune_lib.nets.parameters import ParameterLayout, floor_counts
 
 LOSSES = ("two_batch", "same_batch")
 CHUNK = 2**22  # numbers of x that are turned into float64 at once
@@ -71,8 +67,6 @@ def released_sums(
     `x` (T, P) are squared increments of the weights, `y` (T,) changes of the loss, and
     `step_sizes` (T,) the weights w > 0 of `solver_step_sizes`.
 
-    Examples
-    --------
     >>> x, y = torch.tensor([[1.0, 0.0], [2.0, 1.0]]), torch.tensor([1.0, -1.0])
     >>> released_sums(x, y, step_sizes=torch.ones(2))
     tensor([-1., -1.], dtype=torch.float64)
@@ -116,12 +110,10 @@ def released_support(
     """
     check_choice("empty", empty, ["error", "allow"])
     check_positive("alpha", alpha)
-    counted = isinstance(floor, numbers.Integral)
-    floor = check_int("floor", floor, minimum=0) if counted else check_fraction("floor", floor)
+    least_counts = floor_counts(floor, [values.numel() for values in sums.values()])
     keep, emptied = {}, {}
-    for name, values in sums.items():
-        size, n = values.abs(), values.numel()
-        least = min(floor, n) if counted else math.ceil(round(floor * n, 6))
+    for (name, values), least in zip(sums.items(), least_counts, strict=True):
+        size = values.abs()
         kept = size.double() > alpha * total_step
         if int(kept.sum()) < least:
             best = size.flatten().argsort(stable=True)[-least:]
@@ -352,8 +344,7 @@ class CausalScores:
     def scores(self, kind: str = "released") -> Tensors:
         """A score per weight, higher = kept: the size of the sums, or "movement".
 
-        One threshold for all layers (`scope="global"` of `masks_from_scores`) is what one alpha for
-        all layers does.
+        One alpha for all layers is one threshold: `scope="global"` of `masks_from_scores`.
         """
         if check_choice("kind", kind, ("released", "movement")) == "movement":
             return self.movement

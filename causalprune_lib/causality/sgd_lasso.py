@@ -42,13 +42,7 @@ class SGDLasso:
 
 
 def sgd_lasso(
-    x: object,
-    y: object,
-    *,
-    alpha: float,
-    passes: int = 3,
-    base: float = 0.01,
-    power: float = 0.25,
+    x: object, y: object, *, alpha: float, passes: int = 3, base: float = 0.01, power: float = 0.25
 ) -> SGDLasso:
     """Run the solver on x (T, P) and y (T,), update by update, in float64.
 

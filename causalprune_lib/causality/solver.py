@@ -7,8 +7,7 @@ cannot matter (Ndiaye, Fercoq, Gramfort and Salmon, "Gap safe screening rules fo
 penalties", JMLR 18, 2017). The most promising of the others make up the working set, which is read
 and solved for (Massias, Gramfort and Salmon, "Celer: a fast solver for the lasso with dual
 extrapolation", ICML 2018). When all that is left fits into `HELD_BYTES`, it is read once and kept.
-The last digits come from an active-set search (Lee, Battle, Raina and Ng, "Efficient sparse coding
-algorithms", NeurIPS 2006).
+The last digits come from an active-set search (Lee, Battle, Raina and Ng, NeurIPS 2006).
 """
 
 from __future__ import annotations
@@ -88,11 +87,6 @@ def real_array(name: str, values: object) -> np.ndarray:
     return values
 
 
-def soft_threshold(x: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
-    """sign(x) max(|x| - threshold, 0), the minimiser of 1/2 (w - x)^2 + threshold |w|."""
-    return np.sign(x) * np.maximum(np.abs(x) - threshold, 0.0)
-
-
 @dataclass(frozen=True)
 class Gap:
     """A duality gap, and the dual point nu = shrink * residual that shows it."""
@@ -109,8 +103,6 @@ def duality_gap(
     P(w) >= min P = max D >= D(nu) = 1/2 |y|^2 - 1/2 |y - nu|^2 for every nu with |z_k^T nu| <= lam.
     The one taken is the feasible multiple of the residual with the largest D.
 
-    Examples
-    --------
     >>> duality_gap(np.ones(1), np.full(1, 0.75), np.full(1, 0.75), 0.25, 0.75).gap  # the optimum
     0.0
     """

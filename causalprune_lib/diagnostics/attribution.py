@@ -50,14 +50,12 @@ def shap_values(
     model : nn.Module
         Maps (N, ...) to (N, K). A copy is explained, in evaluation mode and in float64.
     x, background : torch.Tensor, shape (N, ...) and (B, ...)
-        Examples to explain, and what a missing feature is replaced by. All attributions are
-        relative to it; use the same for networks to be compared. 20 to 100 training examples are
-        usual.
+        Examples to explain, and what a missing feature is replaced by. Attributions are relative to
+        it: compare networks with the same one. 20 to 100 training examples are usual.
     method : {"deep", "kernel", "exact"}
         "deep": fast, for the usual layers but a softmax, each used once in a pass. It is not the
         Shapley value of a network with interactions, but adds up. "kernel": any network, all its
-        features, where shap's own default keeps 10. "exact": every coalition, up to 14 features; up
-        to 9 it is also the fastest.
+        features, where shap's own default keeps 10. "exact": every coalition of up to 14 features.
     output : {"logit", "probability"}
         What goes into a last sigmoid or softmax, or what comes out. For a network without one: what
         it returns, or the softmax of that (K = 1: the sigmoid).

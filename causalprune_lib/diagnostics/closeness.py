@@ -163,19 +163,11 @@ def removal_bound(model: nn.Module, other: nn.Module, *, radius: float) -> Remov
 
     Matrix norms are spectral, L_l is the Lipschitz constant of layer l's activation (sigmoid 1/4,
     softmax 1/2, else 1), and a_l is bounded by sqrt(H) after H sigmoids or tanhs, by 1 after a
-    softmax, else by the layer before. The bound holds always; how loose it is, `sup_distance` shows
-    from below.
+    softmax, else by the layer before. How loose the bound is, `sup_distance` shows.
 
-    Parameters
-    ----------
-    model, other : nn.Module
-        Chains of linear layers and these activations of the same shapes, masked or not, retrained
-        or not.
-    radius : float
-        The largest 2-norm of an input.
+    Both networks are chains of linear layers and these activations, of the same shapes, masked or
+    not, retrained or not; `radius` is the largest 2-norm of an input.
 
-    Examples
-    --------
     >>> from causalprune_lib.nets.models import MLP
     >>> dense, pruned = MLP([2, 1, 1], activation="sigmoid"), MLP([2, 1, 1], activation="sigmoid")
     >>> _ = pruned.load_state_dict(dense.state_dict())

@@ -56,15 +56,9 @@ def model_cost(model: nn.Module, example: torch.Tensor) -> Cost:
     csr bytes = (v + 4) Z + 4 (R + 1), for values, column indices and row pointers: less than dense
     only below about half the weights.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Any network. Weights masked by `torch.nn.utils.prune` count as zero.
-    example : torch.Tensor, shape (B, ...)
-        A batch that the model accepts, on its device; only its first example is used.
+    Masked weights count as zero. `example` (B, ...) is a batch that the model accepts, on its
+    device; only its first example is used.
 
-    Examples
-    --------
     >>> model = nn.Sequential(nn.Linear(100, 10, bias=False))
     >>> _ = nn.init.zeros_(model[0].weight[:, 50:].detach())
     >>> cost = model_cost(model, torch.zeros(1, 100))
@@ -111,11 +105,8 @@ def model_cost(model: nn.Module, example: torch.Tensor) -> Cost:
 def sparse_linear_copy(model: nn.Module) -> nn.Module:
     """Copy `model` with every `nn.Linear` replaced by a layer that stores its non-zeros only.
 
-    Convolutions stay dense: PyTorch has no sparse ones. Masks are permanent in the copy, which is
-    for inference.
+    Convolutions stay dense: PyTorch has no sparse ones. The copy, for inference, has no masks.
 
-    Examples
-    --------
     >>> dense = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
     >>> sparse = sparse_linear_copy(dense)
     >>> x = torch.ones(5, 3)
@@ -171,24 +162,13 @@ def compare_latency(
     They run in evaluation mode and without gradients. A mask of `torch.nn.utils.prune` costs a
     multiplication in every pass; make it permanent first for a fair time.
 
-    Parameters
-    ----------
-    models : mapping from name to nn.Module
-        The first is the one that the others are compared with.
-    example : torch.Tensor, shape (B, ...)
-        A batch on the device of the models.
-    repeats, warmup : int
-        Rounds in which every model runs once, timed ones and untimed ones before them.
+    In each round every model runs once, on the batch `example` (B, ...) on their device; the
+    `repeats` rounds that are timed come after `warmup` others.
 
-    Returns
-    -------
-    pandas.DataFrame
-        One row per model: `model`; `median`, `q25`, `q75` in seconds; `ratio`, the median over the
-        rounds of its time over the first model's time in the same round, with `ratio_q25` and
-        `ratio_q75`; `repeats`.
+    One row per model: `model`; `median`, `q25`, `q75` in seconds; `ratio`, the median over the
+    rounds of its time over the first model's time in the same round, with `ratio_q25` and
+    `ratio_q75`; `repeats`.
 
-    Examples
-    --------
     >>> models = {"wide": nn.Linear(10, 500), "narrow": nn.Linear(10, 5)}
     >>> compare_latency(models, torch.zeros(1, 10), repeats=5)["ratio"].tolist()[0]
     1.0

@@ -69,8 +69,7 @@ def top_eigenvalues(
         Random vectors of +1 and -1 for the trace. 0: no trace. Where a few eigenvalues dominate,
         the estimate is skewed and its error too small: take them out by a larger `k`.
     max_products : int
-        Products for the eigenvalues after which Lanczos gives up, about. Eigenvalues that did not
-        converge are NaN, with a RuntimeWarning.
+        Products after which Lanczos gives up, about: what is missing then is NaN, with a warning.
 
     Examples
     --------
@@ -210,8 +209,6 @@ def spectral_density(
     vectors of random signs (Ubaru, Chen and Saad, SIAM J. Matrix Anal. Appl. 2017). All else is as
     in `top_eigenvalues`.
 
-    Examples
-    --------
     >>> model = nn.Linear(3, 1, bias=False)
     >>> batch = (torch.diag(torch.tensor([1.0, 2.0, 3.0])), torch.zeros(3, 1))
     >>> found = spectral_density(model, nn.functional.mse_loss, [batch], n_vectors=2)
@@ -240,8 +237,7 @@ def lanczos(
 
     Gives the diagonal (m,) and what stands beside it (m - 1,) of T = basis H basis^T, in float64,
     and the orthonormal basis (m, n); m < `steps` where it spans a space that H maps into itself.
-    Every vector is made orthogonal to all before it, twice, so that no eigenvalue appears more than
-    once for rounding.
+    Every vector is made orthogonal to all before it, twice: rounding repeats no eigenvalue.
     """
     steps = min(steps, len(start))
     basis = start.new_empty(steps, len(start))

@@ -13,13 +13,11 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.func import functional_call
-from torch.nn.utils.prune import BasePruningMethod
 
 from causalprune_lib._random import seeded
-from causalprune_lib._validation import check_finite, check_int, check_shape
-from causalprune_lib.dynamics.tangent import Batch, Loss, as_batches
-from causalprune_lib.nets.parameters import ParameterLayout
+from causalprune_lib._validation import check_int, check_shape
+from causalprune_lib.dynamics.tangent import Batch, FlatNetwork, Loss, as_batches
+from causalprune_lib.nets.parameters import masked
 from causalprune_lib.nets.training import device_and_dtype, in_mode
 
 GRAPH_BYTES = 2e9  # the gradients' graphs are kept for the next product while they take less
@@ -180,12 +178,7 @@ class HessianOperator:
         return 3 * size * objective.n_examples / len(objective.batches[0][0])
 
 
-def exact_hessian(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> torch.Tensor:
-    """Every entry of the Hessian (n, n) of a small network, n <= 3000, in float64."""
-    return HessianOperator(model, loss, batches, dtype=torch.float64).dense()
-
-
-class Objective:
+class Objective(FlatNetwork):
     """The mean loss over all the data as a function of the weights that are left."""
 
     def __init__(
@@ -197,23 +190,13 @@ class Objective:
         dtype: torch.dtype | None = None,
         seed: int = 0,
     ):
-        self.model, self.loss = model, loss
         self.seed = check_int("seed", seed, minimum=0)
         self.device, own = device_and_dtype(model)
-        self.dtype = own if dtype is None else dtype
-        if self.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"dtype must be torch.float32 or torch.float64; got {self.dtype}.")
-        self.layout = ParameterLayout.of(model, which="all")
-        parameters = self.layout.parameters(model)
-        known_as = {id(parameter): name for name, parameter in model.named_parameters()}
-        self._names = {name: known_as[id(parameter)] for name, parameter in parameters.items()}
-        self._buffers = {name: self._cast(b.detach().clone()) for name, b in model.named_buffers()}
-        with torch.no_grad(), torch.inference_mode(False):
-            self.theta = self.layout.flatten(parameters).to(self.dtype)  # (P,) a copy
-        check_finite("the weights of model", self.theta)
-        free = {name: torch.full_like(p, p.requires_grad).bool() for name, p in parameters.items()}
-        self.kept = kept_weights(model, self.layout)  # (P,) False where a weight is pruned
-        self.index = (self.kept & self.layout.flatten(free)).nonzero()[:, 0]  # (n,) the variables
+        dtype = own if dtype is None else dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"dtype must be torch.float32 or torch.float64; got {dtype}.")
+        super().__init__(model, loss, dtype)
+        self.index = self.free.nonzero()[:, 0]  # (n,) the variables
         self.size, self.start = len(self.index), self.theta[self.index]  # n, and their values (n,)
         self.batches = self._read(batches)
         self.n_examples = sum(len(x) for x, _ in self.batches)
@@ -225,14 +208,6 @@ class Objective:
             return v
         base = torch.zeros_like(self.theta) if base is None else base
         return base.index_copy(0, self.index, v)
-
-    def named(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
-        """All P weights `theta` as tensors, under the model's own names."""
-        return {self._names[name]: t for name, t in self.layout.unflatten(theta).items()}
-
-    def output(self, values: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-        """What the network makes of `x` with the weights `values`. To be called `at_rest`."""
-        return functional_call(self.model, {**self._buffers, **values}, (x,))
 
     def batch_loss(self, values: Mapping[str, torch.Tensor], batch: Batch) -> torch.Tensor:
         """Loss of one batch with the weights `values`. To be called `at_rest`."""
@@ -257,9 +232,7 @@ class Objective:
         """
         products = [
             (module, hook._tensor_name, getattr(module, hook._tensor_name))
-            for module in self.model.modules()
-            for hook in module._forward_pre_hooks.values()
-            if isinstance(hook, BasePruningMethod)
+            for module, hook in masked(self.model)
         ]
         try:
             with (
@@ -272,9 +245,6 @@ class Objective:
             for module, name, product in products:
                 setattr(module, name, product)
 
-    def _cast(self, value: torch.Tensor) -> torch.Tensor:
-        return value.to(self.dtype) if value.is_floating_point() else value
-
     def _read(self, batches: Iterable[Batch]) -> list[Batch]:
         with seeded(self.seed, self.device):  # a data loader draws from the global generator
             listed = as_batches(batches)
@@ -284,17 +254,7 @@ class Objective:
                     "batches must hold pairs (x, y) of one length of at least 1; got lengths "
                     f"{len(x)} and {len(y)} in batch {number}."
                 )
-        return [tuple(self._cast(part.to(self.device)) for part in batch) for batch in listed]
-
-
-def kept_weights(model: nn.Module, layout: ParameterLayout) -> torch.Tensor:
-    """(P,) False where one of the model's own masks prunes a weight of `layout`."""
-    buffers = dict(model.named_buffers())
-    keep = {
-        name: buffers.get(f"{name}_mask", torch.ones_like(parameter)) != 0
-        for name, parameter in layout.parameters(model).items()
-    }
-    return layout.flatten(keep)
+        return [tuple(self.cast(part.to(self.device)) for part in batch) for batch in listed]
 
 
 def _derivative(

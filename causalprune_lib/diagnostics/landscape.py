@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_finite, check_int, check_positive, check_shape
 from causalprune_lib.diagnostics.curvature import mean_and_error
-from causalprune_lib.diagnostics.hessian import Objective, kept_weights
+from causalprune_lib.diagnostics.hessian import Objective
 from causalprune_lib.dynamics.tangent import Batch, Loss
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.nets.training import device_and_dtype
@@ -69,8 +69,6 @@ def loss_surface(
         Points per side. An odd number has the network itself in the middle.
     seed : int
         Of the directions, and of a model that draws random numbers.
-    progress : bool
-        Show a bar.
 
     Examples
     --------
@@ -115,7 +113,7 @@ def filter_normalised_directions(model: nn.Module, *, seed: int = 0, n: int = 2)
     parameters of one dimension. The draw depends on the seed and the network's shapes alone.
     """
     layout = ParameterLayout.of(model, which="all")
-    keep = kept_weights(model, layout)
+    keep = layout.flatten(layout.kept(model))  # (P,)
     random = own_stream(seed, "directions")
     raw = torch.randn(check_int("n", n), layout.size, generator=random)  # (n, P)
     raw = raw.to(*device_and_dtype(model)) * keep
@@ -182,8 +180,6 @@ def perturbation_flatness(
 
     `model`, `loss`, `batches` and errors are as for `HessianOperator`.
 
-    Examples
-    --------
     >>> model = nn.Linear(1, 1, bias=False)
     >>> _ = nn.init.constant_(model.weight, 2.0)
     >>> batch = (torch.ones(1, 1), torch.full((1, 1), 2.0))

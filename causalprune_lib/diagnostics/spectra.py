@@ -55,12 +55,10 @@ def layer_spectra(
     model : nn.Module
         Any network; it is only read. Masked weights count as the zeros that they are.
     interval : bool
-        Adds the columns `alpha_low` and `alpha_high` from `alpha_interval`, with `resamples` and
-        `seed`.
+        Adds `alpha_low` and `alpha_high` from `alpha_interval`, with `resamples` and `seed`.
     traps : bool
         Adds the column `num_traps`: the correlation traps that WeightWatcher counts, with `seed`.
-        Of a layer with fewer than 100 eigenvalues it counts them in five shuffles together, so one
-        trap gives 5. It takes some seconds.
+        Below 100 eigenvalues it counts them in five shuffles together: one trap gives 5.
 
     Returns
     -------
@@ -188,8 +186,6 @@ def esd(weight: torch.Tensor | np.ndarray, *, normalise: bool = True) -> np.ndar
     is a matrix (R, C) or a convolution (R, C, height, width), read as WeightWatcher reads it: one
     matrix per position of the kernel, eigenvalues pooled. M = min(R, C), times height * width.
 
-    Examples
-    --------
     >>> esd(torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 0.0]])).round(3).tolist()
     [0.333, 3.0]
     """
@@ -240,8 +236,6 @@ def power_law_fit(values: np.ndarray, *, rule: str = "weightwatcher") -> PowerLa
     stands in the place of k in the estimate, and a tail has at least 8 values. Where there is no
     tail to fit, for too few values or equal ones, all is NaN and `in_fit` 0.
 
-    Examples
-    --------
     >>> tail = (1 - np.arange(500) / 500) ** (-1 / 1.5)  # quantiles of a law with exponent 2.5
     >>> fit = power_law_fit(tail)
     >>> round(fit.alpha, 1), fit.n
@@ -306,8 +300,6 @@ def alpha_interval(
     other. Read the interval as the least that has to be doubted. Even for independent draws of a
     true power law (alpha 2.5) it holds alpha in 82% of the cases for 10 values, 97% for 50.
 
-    Examples
-    --------
     >>> values = np.random.default_rng(0).pareto(1.5, 50) + 1
     >>> low, high = alpha_interval(values)
     >>> low < 2.5 < high

@@ -24,6 +24,7 @@ from torch.optim.optimizer import (
 )
 
 from causalprune_lib.nets.parameters import ParameterLayout
+from causalprune_lib.nets.training import in_mode
 
 
 class StepListener:
@@ -211,11 +212,10 @@ def undisturbed(model: nn.Module, *, batch_statistics: bool = True) -> Iterator[
     the batch, which is the function that a training step descends (a frozen layer keeps its running
     statistics). False: by the running statistics, which is the network as it is used.
     """
-    modes = {module: module.training for module in model.modules()}
     norms = [
         (module, module.running_mean, module.running_var)
-        for module, training in modes.items()
-        if batch_statistics and training and isinstance(module, _BatchNorm)
+        for module in model.modules()
+        if batch_statistics and module.training and isinstance(module, _BatchNorm)
     ]
     devices = {parameter.device for parameter in model.parameters()} - {torch.device("cpu")}
     kind = next(iter(devices)).type if devices else "cpu"
@@ -223,16 +223,12 @@ def undisturbed(model: nn.Module, *, batch_statistics: bool = True) -> Iterator[
     if devices:
         forked["device_type"] = kind
     try:
-        for module in modes:
-            module.training = False
         for module, _, _ in norms:  # without running statistics a layer uses those of the batch
             module.running_mean = module.running_var = None
-        still = torch.random.fork_rng(**forked)
-        with torch.no_grad(), still, torch.autocast(kind, enabled=False):
+        still, full = torch.random.fork_rng(**forked), torch.autocast(kind, enabled=False)
+        with in_mode(model, training=False), torch.no_grad(), still, full:
             yield model
     finally:
-        for module, mode in modes.items():
-            module.training = mode
         for module, mean, variance in norms:
             module.running_mean, module.running_var = mean, variance
 

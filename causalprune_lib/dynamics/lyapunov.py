@@ -16,8 +16,7 @@ Two conventions:
   have none; of equally near ones the latest wins. Where a vector has no vector closer than 1 (a
   step, a lone spike), TISEAN searches forever; here the series is reported as isolated.
 
-In both, pairs at distance 0 are never neighbours, and S(k) leaves out the pairs whose distance is 0
-at step k.
+In both, pairs at distance 0 are never neighbours, and S(k) leaves out pairs that meet at step k.
 
 Rosenstein, Collins and De Luca, "A practical method for calculating largest Lyapunov exponents from
 small data sets", Physica D 65, 117-134, 1993.

@@ -41,9 +41,8 @@ square_of_difference = torch.ops.aten.mse_loss.out
 class NeighbourSearch:
     """A search with fixed settings, which keeps its memory from one batch of series to the next.
 
-    The first M = `n_points` delay vectors of each series take part, and pairs with
-    |i - j| <= theiler are left out. Among equally near vectors the earliest in time wins, or the
-    latest with `ties="last"`.
+    The first M = `n_points` delay vectors of each series take part, and pairs with |i - j| <=
+    theiler are left out. Of equally near ones the earliest wins, or the latest with `ties="last"`.
     """
 
     def __init__(

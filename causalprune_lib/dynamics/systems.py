@@ -5,8 +5,7 @@ stochastic series stand for what is not chaos, and a vector autoregression has k
 exponent is in nats per sample of the returned series. All take `batch=`, the leading shape of the
 series, and either `seed=` or `generator=`.
 
-The exponents of the Henon map and of Lorenz's flow: Sprott, Chaos and Time-Series Analysis (Oxford,
-2003), appendix A.
+The exponents of Henon's map and Lorenz's flow: Sprott, Chaos and Time-Series Analysis (2003).
 """
 
 from __future__ import annotations

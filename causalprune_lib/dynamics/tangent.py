@@ -6,14 +6,13 @@ exponent is the long-run mean of ln |J v| / |v| per step. The vectors are made o
 after every step, which keeps them finite and, for several vectors, gives several exponents. This is
 the yardstick for what is estimated from series.
 
-Benettin, Galgani, Giorgilli and Strelcyn, "Lyapunov characteristic exponents for smooth dynamical
-systems", Meccanica 15, 9-30, 1980.
+Benettin, Galgani, Giorgilli and Strelcyn, Meccanica 15, 9-30, 1980.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -29,8 +28,7 @@ from causalprune_lib._validation import (
     check_positive,
     check_shape,
 )
-from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.nets.training import refresh_pruned_weights
+from causalprune_lib.nets.parameters import ParameterLayout, refresh
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -94,7 +92,7 @@ def tangent_exponent(
     """
     batches = as_batches(batches)
     step = SGDMap(model, loss, lr=lr, momentum=momentum)
-    movable = step.movable.repeat(2) if momentum else step.movable
+    movable = step.free.repeat(2) if momentum else step.free
     tangents = _first_vectors(step.start, vectors, n_vectors, seed, movable)
     moves = [lambda x, v, batch=batch: step.push(x, v, batch) for batch in batches]
     with step.running(seed):
@@ -114,17 +112,10 @@ def tangent_exponent_map(
 ) -> TangentResult:
     """Exponents of the map `step`, a tensor to a tensor of its shape, along the orbit of `start`.
 
-    Parameters
-    ----------
-    n_steps : int
-        T, steps to average over, after `transient` steps without tangent vectors. In float64.
-    jvp : callable, optional
-        (x, v) -> (step(x), J(x) v). Default: forward-mode differentiation of `step`.
-    n_vectors, vectors, seed
-        As in `tangent_exponent`; `vectors` (n_vectors, *start.shape).
+    It averages over `n_steps` steps (T), after `transient` ones without tangent vectors, in
+    float64. `jvp` maps (x, v) to (step(x), J(x) v); by default `step` is differentiated in forward
+    mode. `n_vectors`, `vectors` (n_vectors, *start.shape) and `seed` are as in `tangent_exponent`.
 
-    Examples
-    --------
     >>> def logistic(x):
     ...     return 4 * x * (1 - x)
     >>> def with_tangent(x, v):
@@ -149,14 +140,48 @@ def tangent_exponent_map(
     return _benettin([move] * check_int("n_steps", n_steps), state, tangents)
 
 
-class SGDMap:
+class FlatNetwork:
+    """A network and its loss as functions of one vector of all its weights (P,), biases included.
+
+    `model` is read, never changed. `dtype` is that of the weights, which must be finite, of the
+    buffers, and of every floating-point batch.
+    """
+
+    def __init__(self, model: nn.Module, loss: Loss, dtype: torch.dtype):
+        self.model, self.loss, self.dtype = model, loss, dtype
+        self.layout = ParameterLayout.of(model, which="all")
+        parameters = self.layout.parameters(model)
+        known_as = {id(parameter): name for name, parameter in model.named_parameters()}
+        self._names = {name: known_as[id(parameter)] for name, parameter in parameters.items()}
+        self._buffers = {name: self.cast(b.detach().clone()) for name, b in model.named_buffers()}
+        with torch.no_grad(), torch.inference_mode(False):
+            self.theta = self.layout.flatten(parameters).to(dtype)  # (P,) a copy
+        check_finite("the weights of model", self.theta)
+        kept = self.layout.kept(model)
+        free = {name: kept[name] & p.requires_grad for name, p in parameters.items()}
+        self.kept = self.layout.flatten(kept)  # (P,) False where a weight is pruned
+        self.free = self.layout.flatten(free)  # (P,) False where it is pruned or frozen
+
+    def named(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
+        """All P weights `theta` as tensors, under the model's own names."""
+        return {self._names[name]: t for name, t in self.layout.unflatten(theta).items()}
+
+    def output(self, values: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        """What the network makes of `x` with the weights `values`."""
+        return functional_call(self.model, {**self._buffers, **values}, (x,))
+
+    def cast(self, value: torch.Tensor) -> torch.Tensor:
+        """`value` in `dtype` if it holds floating-point numbers."""
+        return value.to(self.dtype) if value.is_floating_point() else value
+
+
+class SGDMap(FlatNetwork):
     """The step of stochastic gradient descent, with or without momentum, as in `torch.optim.SGD`.
 
     The state, of length D, is theta (P,), or (theta, velocity) in one vector (2P,) where `momentum`
-    is not 0: velocity' = momentum velocity + grad L(theta), theta' = theta - lr velocity'. `model`
-    is read, never changed; its pruned and frozen weights stay as they are. `dtype` is that of the
-    weights, of the buffers, and of every floating-point batch. The weights must be finite, and
-    batch normalisation in evaluation mode: a step that moves running statistics is no map of them.
+    is not 0: velocity' = momentum velocity + grad L(theta), theta' = theta - lr velocity'. Pruned
+    and frozen weights stay as they are. Batch normalisation must be in evaluation mode: a step that
+    moves running statistics is no map of the weights.
     """
 
     def __init__(
@@ -168,7 +193,6 @@ class SGDMap:
         momentum: float = 0.0,
         dtype: torch.dtype = torch.float64,
     ):
-        self.model, self.loss, self.dtype = model, loss, dtype
         self.lr = check_positive("lr", lr)
         self.momentum = check_fraction("momentum", momentum, closed=False)
         for name, module in model.named_modules():
@@ -178,28 +202,14 @@ class SGDMap:
                     f"({type(module).__name__}) in training mode. Call model.eval(), or build the "
                     "model without batch normalisation."
                 )
-        self.layout = ParameterLayout.of(model, which="all")
-        self.size = self.layout.size  # P, biases included
-        trained = self.layout.parameters(model)
-        known_as = {id(parameter): name for name, parameter in model.named_parameters()}
-        self._names = {name: known_as[id(parameter)] for name, parameter in trained.items()}
-        buffers = dict(model.named_buffers())
-        self._fixed = {name: self._cast(buffer) for name, buffer in buffers.items()}
-        with torch.no_grad():
-            theta = self.layout.flatten(trained).to(dtype)
-        check_finite("the weights of model", theta)
+        super().__init__(model, loss, dtype)
+        self.size, theta = self.layout.size, self.theta  # P, biases included
         self.start = torch.cat([theta, torch.zeros_like(theta)]) if self.momentum else theta
-        movable = []  # (P,) False where SGD never moves a weight
-        for name, parameter in trained.items():
-            mask = buffers.get(f"{name}_mask", torch.ones_like(parameter))
-            movable.append((mask != 0).flatten() & parameter.requires_grad)
-        self.movable = torch.cat(movable)
 
     def loss_at(self, theta: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Loss of one batch at the flat weights `theta` (P,)."""
-        x, y = (self._cast(part) for part in batch)
-        values = {self._names[name]: t for name, t in self.layout.unflatten(theta).items()}
-        return self.loss(functional_call(self.model, (values, self._fixed), (x,)), y)
+        x, y = (self.cast(part) for part in batch)
+        return self.loss(self.output(self.named(theta), x), y)
 
     def __call__(self, state: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The state after one step on `batch` = (x, y)."""
@@ -226,18 +236,16 @@ class SGDMap:
             with seeded(seed, self.start.device):
                 yield
         finally:
-            refresh_pruned_weights(self.model)
+            with torch.no_grad():
+                refresh(self.model)
 
     def _moved(self, state, theta, gradient) -> torch.Tensor:
         """The step from a state (..., D), or what it makes of a tangent."""
-        gradient = torch.where(self.movable, gradient, 0.0)
+        gradient = torch.where(self.free, gradient, 0.0)
         if not self.momentum:
             return theta - self.lr * gradient
         velocity = self.momentum * state[..., self.size :] + gradient
         return torch.cat([theta - self.lr * velocity, velocity], -1)
-
-    def _cast(self, value: torch.Tensor) -> torch.Tensor:
-        return value.to(self.dtype) if value.is_floating_point() else value
 
 
 def as_batches(batches: Iterable[Batch]) -> list[Batch]:

@@ -46,8 +46,6 @@ class Trajectory:
     The stored arrays cannot be written to; the weights of a recording on disk are a memory map,
     read only where they are touched. What the methods hand out is a fresh tensor.
 
-    Examples
-    --------
     >>> from torch import nn
     >>> layout = ParameterLayout.of(nn.Linear(2, 1))
     >>> walk = Trajectory([0, 1, 2], torch.tensor([[0.0, 1.0], [0.5, 1.0], [0.5, 3.0]]), layout)
@@ -117,8 +115,7 @@ class Trajectory:
     def movement(self) -> torch.Tensor:
         """Sum of squared increments of each weight, `sum_t (theta^t - theta^(t-1))^2`, (P,).
 
-        In float64; zeros where only one row was recorded. A ValueError names the first weight that
-        is NaN or infinite.
+        In float64; zeros for a single row. A ValueError names the first weight that is not finite.
         """
         total = np.zeros(self.weights.shape[1])
         width = max(1, min(len(total), CHUNK_BYTES // 32))  # two rows, their difference and the sum

@@ -51,8 +51,7 @@ def twin_trajectories(
 ) -> TwinResult:
     """Train `model` and its perturbed twins on the same batches, and record how far they part.
 
-    All parameters train; the twins are of prunable weights (see `ParameterLayout.of`). S networks
-    are in memory at a time.
+    All parameters train; the twins are of prunable weights. S networks are in memory at a time.
 
     Parameters
     ----------

@@ -57,21 +57,16 @@ def run_grid(
         Each has `run(seed)`, which returns a mapping from metric names to numbers, or yields
         `Point({metric: number}, **coordinates)`, one per place where something was measured.
         Fields hold numbers, strings, and tuples, mappings or dataclasses of them.
-    seeds : iterable of int
-        The repetitions.
     out : path or None
         The CSV file to write and to resume from; compressed if its name ends in `.gz`. One that is
-        damaged, of something else or being written by another process is an error, and left as it
-        is.
+        damaged, of something else or held by another process is an error.
     n_jobs : int
         Workers at a time; -1 is one per processor.
     backend : str or None
         The joblib backend: "loky" (processes), "threading", any registered one, or None for that of
-        `joblib.parallel_config`. Several threads share the global generators: what draws from
-        those is not repeatable.
+        `joblib.parallel_config`. Threads share the global generators: what draws from them differs.
     threads : int, optional
-        torch threads inside each cell, on which the last digits of sums depend. None means 1 with
-        several workers, unchanged with one.
+        torch threads in each cell; the last digits depend on them. None: 1 with several workers.
     progress, retry_errors : bool
         Show a bar with the number of failures; run again the cells whose result is an error.
 

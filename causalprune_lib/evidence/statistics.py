@@ -28,26 +28,14 @@ def summarise(
     For n values with mean m and standard deviation s (divisor n - 1) the interval is
     m +- t s / sqrt(n), with t the quantile (1 + level) / 2 of Student's law at n - 1 degrees.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        One row per seed in every group, as from `run_grid`.
-    by : str or sequence of str
-        Columns that name a group. If a group mixes metrics or holds a seed twice, one is missing,
-        and a ValueError says which.
-    value : str
-        The column to summarise.
-    level : float
-        How often such an interval holds the true mean of normal values, between 0 and 1.
+    `frame` has one row per seed in every group, as from `run_grid`, and `by` names the columns that
+    make a group: if one mixes metrics or holds a seed twice, a column is missing, and a ValueError
+    says which. `level`, between 0 and 1, is how often such an interval holds the true mean of
+    normal values of the column `value`.
 
-    Returns
-    -------
-    DataFrame
-        The columns of `by`, then `n` (values used), `missing` (NaN values, left out), `mean`,
-        `median`, `low`, `high`. With n = 1 there is no interval: `low` and `high` are NaN.
+    The table has the columns of `by`, then `n` (values used), `missing` (NaN values, left out),
+    `mean`, `median`, `low`, `high`. With n = 1 there is no interval: `low` and `high` are NaN.
 
-    Examples
-    --------
     >>> import pandas as pd
     >>> frame = pd.DataFrame({"method": ["a"] * 3, "seed": [0, 1, 2], "value": [1.0, 2.0, 3.0]})
     >>> summarise(frame, "method").round(3)
@@ -119,14 +107,10 @@ def paired_difference(
     ----------
     frame : DataFrame
         Rows as from `run_grid`, of one metric.
-    between : str
-        The column that tells the two sides apart, such as "method".
-    a, b : object
-        Two values of that column.
+    between, a, b : str, object, object
+        The column that tells the two sides apart, such as "method", and two values of it.
     pair_on : str or sequence of str
-        Columns that make a pair.
-    value, level
-        As in `summarise`.
+        Columns that make a pair. `value` and `level` are as in `summarise`.
 
     Examples
     --------

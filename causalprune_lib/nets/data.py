@@ -118,8 +118,6 @@ DATASETS: tuple[str, ...] = tuple(_BY_NAME)
 def dataset_info(name: str) -> DatasetInfo:
     """What is known of a dataset, with no download and no file read.
 
-    Examples
-    --------
     >>> info = dataset_info("cifar10")
     >>> info.shape, info.n_classes, info.licence
     ((3, 32, 32), 10, "none stated (the Hub's card says unknown)")
@@ -193,8 +191,7 @@ def load_dataset(
     subset : int or (int, int), optional
         How many training examples, or how many training and test examples, to keep: exactly that
         many, chosen at random by `seed` with every class in proportion, in the order of the data.
-        None keeps all. A mirror may hold the rows in another order than the Hub, so the same seed
-        may choose other images there.
+        None keeps all. A mirror may hold the rows in another order than the Hub.
     seed : int
         Seed of the subset. The split into train and test does not depend on it.
     preprocessing : {"standard", "none", "as_released"}
@@ -206,8 +203,7 @@ def load_dataset(
     size : int, optional
         Images only: height and width to resize to, bilinear, before scaling.
     cache_dir : path, optional
-        Where downloads and decoded images are kept; default `$CAUSALPRUNE_CACHE`, else the
-        system's cache folder.
+        Where downloads and decoded images are kept; default `$CAUSALPRUNE_CACHE`, or the system's.
     progress, dtype : bool, torch.float32 or torch.float64
         Show a bar while images are decoded for the first time; type of x.
 

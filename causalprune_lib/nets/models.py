@@ -139,18 +139,10 @@ class Network(nn.Sequential):
 class MLP(Network):
     """Fully connected layers with an activation between them.
 
-    Parameters
-    ----------
-    sizes : sequence of int
-        Width of every layer, the input and the output included: [784, 300, 10].
-    activation : {"relu", "sigmoid", "tanh"}
-        What follows every layer but the last.
-    output : {"relu", "sigmoid", "tanh"}, optional
-        What follows the last layer. None (default) leaves class scores; the networks of the
-        LEGCNet paper have "sigmoid".
+    `sizes` are the widths of all layers, input and output included. The `activation` ("relu",
+    "sigmoid" or "tanh") follows every layer but the last, and `output` follows that one. None
+    leaves class scores; the networks of the LEGCNet paper have "sigmoid" there.
 
-    Examples
-    --------
     >>> model = MLP([4, 6, 3], activation="sigmoid", output="sigmoid")  # LEGCNet's iris network
     >>> tuple(model(torch.zeros(5, 4)).shape)
     (5, 3)

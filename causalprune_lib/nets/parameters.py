@@ -7,18 +7,20 @@ never disagree about which weight is number k.
 
 from __future__ import annotations
 
+import math
+import numbers
 from bisect import bisect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from math import prod
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.prune import BasePruningMethod
 
-from causalprune_lib._validation import check_choice, check_shape
+from causalprune_lib._validation import check_choice, check_fraction, check_int, check_shape
 
 PRUNABLE_MODULES = (
     nn.Linear,
@@ -39,8 +41,6 @@ class ParameterLayout:
     that `torch.nn.utils.prune` has re-named to `weight_orig` keeps the name `weight` here, and a
     tensor shared by two modules is listed once, under its first name.
 
-    Examples
-    --------
     >>> from torch import nn
     >>> layout = ParameterLayout.of(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
     >>> layout.names, layout.size
@@ -73,7 +73,7 @@ class ParameterLayout:
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Number of scalars in each tensor."""
-        return tuple(prod(shape) for shape in self.shapes)
+        return tuple(math.prod(shape) for shape in self.shapes)
 
     @property
     def size(self) -> int:
@@ -106,6 +106,15 @@ class ParameterLayout:
                 )
             check_shape(f"parameter {name!r}", present[name], tuple(shape))
         return {name: present[name] for name in self.names}
+
+    def kept(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """True where the model's own masks keep a weight, by name; all True where there is none."""
+        keep = {}
+        for name, parameter in self.parameters(model).items():
+            owner, _, leaf = name.rpartition(".")
+            mask = getattr(model.get_submodule(owner), f"{leaf}_mask", None)
+            keep[name] = torch.ones_like(parameter, dtype=torch.bool) if mask is None else mask != 0
+        return keep
 
     def tensors(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """Detached values in use in the forward pass: the masked weight where one is masked."""
@@ -146,6 +155,33 @@ class ParameterLayout:
         values = self.unflatten(flat)
         for name, parameter in self.parameters(model).items():
             parameter.copy_(values[name])
+
+
+def floor_counts(floor: float | int, sizes: Sequence[int]) -> list[int]:
+    """The least number of weights that layers of `sizes` keep; a fraction is rounded up."""
+    if isinstance(floor, numbers.Integral):
+        least = check_int("floor", floor, minimum=0)
+        return [min(least, n) for n in sizes]
+    fraction = check_fraction("floor", floor)
+    # The inner rounding undoes binary fractions: 0.1 * 30 is 3.0000000000000004, not 4 weights.
+    return [math.ceil(round(fraction * n, 6)) for n in sizes]
+
+
+def masked(model: nn.Module) -> Iterator[tuple[nn.Module, BasePruningMethod]]:
+    """Modules, and what masks one of their tensors; called, it computes the masked weight anew."""
+    for module in model.modules():
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, BasePruningMethod):
+                yield module, hook
+
+
+def refresh(model: nn.Module) -> None:
+    """Recompute `weight` = `weight_mask` * `weight_orig` everywhere, as a forward pass would.
+
+    After an optimizer's step `weight` is one step old until then.
+    """
+    for module, method in masked(model):
+        method(module, None)
 
 
 def _named(model: nn.Module, which: str) -> Iterator[tuple[str, nn.Parameter]]:

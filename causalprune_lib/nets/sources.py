@@ -1,8 +1,7 @@
 """Where data come from: bundled files, a local mirror, the cache, then the network, in that order.
 
 The tables of the LEGCNet paper (arXiv:2308.09955) are bundled, or have a published sha256 that is
-checked at every use. Nothing is kept under its final name before it is whole, so a broken download
-never poisons a later run.
+checked at every use. Nothing is kept under its final name before it is whole.
 """
 
 from __future__ import annotations

@@ -21,8 +21,6 @@ class Task:
     Classes are int64 of shape (N,), 0..K-1 for K outputs (0 or 1 for one output). Values are
     floating-point numbers in the shape of the outputs.
 
-    Examples
-    --------
     Regression by the absolute error, judged by the share of the variance that is explained:
 
     >>> task = Task("median", torch.nn.functional.l1_loss, r_squared, "r2", targets="values")

@@ -16,7 +16,6 @@ from time import perf_counter
 import pandas as pd
 import torch
 from torch import nn
-from torch.nn.utils.prune import BasePruningMethod
 from tqdm.auto import tqdm
 
 from causalprune_lib._random import seeded
@@ -28,6 +27,7 @@ from causalprune_lib._validation import (
     check_positive,
 )
 from causalprune_lib.nets.data import Dataset
+from causalprune_lib.nets.parameters import refresh
 from causalprune_lib.nets.tasks import Task, task_of
 
 Pair = tuple[torch.Tensor, torch.Tensor]  # examples (N, ...) and their targets (N, ...)
@@ -41,8 +41,6 @@ class Training:
 
     `patience` without `tolerance` waits for a validation split to be given.
 
-    Examples
-    --------
     >>> x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
     >>> data = (x, (x[:, 0] > 0).long())
     >>> model = nn.Linear(4, 2)
@@ -119,8 +117,7 @@ def train(
     Parameters
     ----------
     model : nn.Module
-        Maps a batch (B, ...) to outputs (B, K). Batches are moved to its device. Weights masked by
-        `torch.nn.utils.prune` stay zero.
+        Maps a batch (B, ...) to outputs (B, K), on its own device. Masked weights stay zero.
     x, y : tensors (N, ...)
         Examples, of the model's floating-point type, and targets as the task has them: for a
         classification int64 (N,), 0..K-1.
@@ -146,8 +143,7 @@ def train(
         Fixes the order of the batches and the dropout. On the CPU of one machine the same seed
         gives the same weights to the last bit. The global generators are left as they were.
     validation : (x_val, y_val), optional
-        Judged after every epoch. Never pass the test split here: an epoch chosen on it makes the
-        test accuracy too good.
+        Judged after every epoch. Never the test split, whose accuracy would be too good.
     progress, on_batch, on_epoch : bool, callable, callable
         Show a bar. `on_batch` is called with `x_batch`, `y_batch` and the batch's loss just before
         every step, for instance `lambda x, y, loss: recorder.log(loss=loss)` with a recorder, and
@@ -224,7 +220,8 @@ def train(
 
     if best_state is not None:
         model.load_state_dict(best_state)
-    refresh_pruned_weights(model)
+    with torch.no_grad():
+        refresh(model)
     columns = ["epoch", "train_loss", "val_loss", f"val_{task.metric_name}", "seconds"]
     return History(pd.DataFrame(rows, columns=columns), best_epoch, len(rows) < epochs)
 
@@ -265,14 +262,11 @@ def evaluate(
     The mode of every part of the model is put back afterwards. Parameters and errors are those of
     `train`; `batch_size` changes the memory needed and the speed, not the result.
 
-    Examples
-    --------
     >>> model = nn.Linear(2, 2, bias=False)
     >>> _ = nn.init.eye_(model.weight)  # the class is the larger of the two inputs
     >>> evaluate(model, torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0])).accuracy
     0.5
     """
-    check_int("batch_size", batch_size)
     check_choice("precision", precision, PRECISIONS)
     task = task_of(task)
     check_data(model, x, y, task=task)
@@ -295,11 +289,7 @@ def forward(model: nn.Module, x: torch.Tensor, precision: str = "full") -> torch
 
 
 def iterate_batches(
-    x: torch.Tensor,
-    y: torch.Tensor,
-    *,
-    batch_size: int,
-    generator: torch.Generator | None = None,
+    x: torch.Tensor, y: torch.Tensor, *, batch_size: int, generator: torch.Generator | None = None
 ) -> Iterator[Pair]:
     """Walk once through x (N, ...) and y (N, ...) in batches, shuffled where there is a generator.
 
@@ -338,19 +328,6 @@ def in_mode(model: nn.Module, *, training: bool) -> Iterator[nn.Module]:
     finally:
         for module, mode in before.items():
             module.training = mode
-
-
-@torch.no_grad()
-def refresh_pruned_weights(model: nn.Module) -> None:
-    """Bring every masked `weight` up to date with its `weight_orig` and `weight_mask`.
-
-    `torch.nn.utils.prune` computes `weight` at the start of a forward pass, so after an optimizer's
-    step it is one step old until the next forward pass.
-    """
-    for module in model.modules():
-        for hook in module._forward_pre_hooks.values():
-            if isinstance(hook, BasePruningMethod):
-                hook(module, None)
 
 
 def device_and_dtype(model: nn.Module) -> tuple[torch.device, torch.dtype]:

@@ -34,12 +34,13 @@ from causalprune_lib._resume import Folder, fingerprint, plain
 from causalprune_lib._validation import check_choice, check_fraction, check_int, check_positive
 from causalprune_lib.causality.scores import CausalScores
 from causalprune_lib.nets.data import Dataset
+from causalprune_lib.nets.parameters import floor_counts
 from causalprune_lib.nets.tasks import task_of
 from causalprune_lib.nets.training import History, Pair, Training, forward, training_pair
 from causalprune_lib.pruning.iterative import amount_schedule, check_amounts, pruning_rounds, rewind
 from causalprune_lib.pruning.masks import Masks, clone_model, masks_of
 from causalprune_lib.pruning.scores import Scores, prune_by_scores
-from causalprune_lib.pruning.select import floor_counts, masks_from_scores
+from causalprune_lib.pruning.select import masks_from_scores
 
 CHANGES = ("two_batch", "same_batch")  # of the loss: from batch to batch, or on one batch
 KINDS = ("released", "movement")
@@ -71,17 +72,10 @@ def record(
 ) -> Recording:
     """Train `model` in place, streaming the causal scores of its weights.
 
-    Parameters
-    ----------
-    model, data, training
-        As in `CausalPruning`, after pretraining.
-    changes : sequence of {"two_batch", "same_batch"}
-        Which changes of the loss; see `CausalScores`, for `reuse_loss` too.
-    losses : sequence of float (T,), optional
-        Take the place of the two-batch losses seen. With their changes in another order the scores
-        are a placebo: of the same steps, with the link to the loss cut.
-    seed : int
-        The steps depend on it alone.
+    The model is pretrained; the steps depend on `seed` alone. `changes` of the loss are "two_batch"
+    and "same_batch": see `CausalScores`, for `reuse_loss` too. `losses` (T,) take the place of the
+    two-batch losses seen. With their changes in another order the scores are a placebo: of the same
+    steps, with the link to the loss cut.
     """
     x, y = training_pair(data)
     if not isinstance(training, Training):
@@ -123,8 +117,6 @@ def record_scores(
 ) -> CausalScores:
     """The causal scores of `model` from a recorded training of a copy; options as in `record`.
 
-    Examples
-    --------
     >>> x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
     >>> data, training = (x, (x[:, 0] > 0).long()), Training(epochs=3, batch_size=8)
     >>> record_scores(nn.Linear(2, 2), data, training).scores()["weight"].shape
@@ -145,8 +137,7 @@ class CausalPruning(BaseEstimator):
     Parameters
     ----------
     amount : float or sequence of float or int, optional
-        Fraction of all weights that is pruned in the end, reached as `amount_schedule` says, or
-        what is pruned after each round.
+        Fraction of all weights pruned in the end, by `amount_schedule`, or that after each round.
     alpha : float, optional
         L1_coeff, instead of an amount: a weight goes if |sum_t w_t dL_t (d theta_t)^2| is at most
         alpha sum_t w_t. It has the unit of the sums, loss times squared weight.
@@ -165,8 +156,7 @@ class CausalPruning(BaseEstimator):
         SGD with 1e-3 for 10, Adam with 5e-4 for 200, batches of 512. With a `patience`, training
         after pruning ends at the best epoch on `validation`.
     seed : int or callable
-        The seeds of phase 0 (before), 1..N_iter (rounds) and N_iter + 1 (after) follow from it; a
-        callable gives them.
+        Gives the seeds of phase 0 (before), 1..N_iter (rounds) and N_iter + 1 (after).
 
     Attributes
     ----------
@@ -231,10 +221,9 @@ class CausalPruning(BaseEstimator):
 
         Parameters
         ----------
-        model : nn.Module
-            At its initial weights. Weights masked on it stay pruned.
-        data : Dataset or (x, y)
-            Training examples; of a Dataset, its training part.
+        model, data : nn.Module, Dataset or (x, y)
+            The network at its initial weights, where masked ones stay pruned, and the training
+            examples; of a Dataset, its training part.
         validation : (x, y), optional
             For the validation loss. Never the test set.
         path : path, optional
@@ -242,8 +231,6 @@ class CausalPruning(BaseEstimator):
             bit for bit on the same machine; a folder of another run is an error that names what
             differs (of functions, only their names are compared). A round takes about 5 bytes per
             weight; on a full disk, finished phases are safe.
-        progress : bool
-            Show bars.
         """
         work, pair = clone_model(model), training_pair(data)
         self._check(work, pair, validation)

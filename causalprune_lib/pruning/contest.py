@@ -191,13 +191,11 @@ def retraining(
         pruned already, masks may keep only what it keeps.
     data : Dataset or (x, y)
         What is trained on; a Dataset's test part is what the default judge looks at.
-    training : Training or callable
-        How. A callable trains a network in place.
+    training, seed : Training or callable, int
+        How, with the same seed for all. A callable trains a network in place.
     judge : callable, optional
         `judge(network)` -> metrics. By default the metric of the training's task on test examples.
         It is asked right after the cut (its metrics then end in "_cut"), and after training.
-    seed : int
-        Of the training, the same for all.
     """
     pair, before = training_pair(data), masks_of(network)
     if not isinstance(training, Training) and not callable(training):
@@ -228,18 +226,6 @@ def retraining(
             yield cut | dict(judge(pruned))
 
     return play
-
-
-def each_once(play: Play) -> Play:
-    """A play that takes equal masks once, in the order in which they first appear."""
-
-    def play_different(masks: Sequence[Masks]) -> list[Any]:
-        bits = [mask.flat().cpu().numpy().tobytes() for mask in masks]
-        different = dict(zip(bits, masks, strict=True))
-        found = dict(zip(different, play(list(different.values())), strict=True))
-        return [found[key] for key in bits]
-
-    return play_different
 
 
 def table(played: Iterable[tuple[Entry, Metrics]]) -> pd.DataFrame:

@@ -4,8 +4,7 @@ Each round trains, ranks the weights that are left, prunes the lowest and puts t
 earlier state. What remains is a ticket: a mask together with the weights it started from (Frankle
 and Carbin, "The Lottery Ticket Hypothesis", ICLR 2019). Two controls belong to it. A random ticket
 has as many weights per layer (`random_masks_like`): it tells what allocation alone is worth. A
-reinitialised ticket has the same mask on freshly drawn weights (`apply_masks` on a new model): it
-tells what the old weights are worth.
+reinitialised ticket has the same mask on a new model: it tells what the old weights are worth.
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ import torch
 from torch import nn
 
 from causalprune_lib._validation import check_choice, check_fraction, check_int, check_shape
-from causalprune_lib.pruning.masks import Masks, apply_masks, masks_of, refresh
+from causalprune_lib.nets.parameters import refresh
+from causalprune_lib.pruning.masks import Masks, apply_masks, masks_of
 from causalprune_lib.pruning.scores import magnitude_scores
 from causalprune_lib.pruning.select import LayerCollapseWarning, masks_from_scores
 
@@ -75,8 +75,7 @@ def lottery_ticket(
     model : nn.Module
         The network, changed in place. Weights that are masked already stay pruned.
     train_fn : callable
-        `train_fn(model)` trains it in place, with an optimizer of its own. What it returns is kept
-        in the round.
+        `train_fn(model)` trains it in place. What it returns is kept in the round.
     amounts : sequence of float or int
         What is pruned of all weights after each round, not decreasing: see `amount_schedule`.
     rewind_to : state dict, callable or None
@@ -118,8 +117,6 @@ def amount_schedule(final: float, rounds: int) -> list[float]:
     Round r = 1..R ends at the amount 1 - (1 - final)^(r / R), so the last is `final`, in [0, 1).
     The later code of the causal pruning paper has final (1 - (1 - r / R)^3) instead.
 
-    Examples
-    --------
     >>> [round(amount, 3) for amount in amount_schedule(0.875, 3)]
     [0.5, 0.75, 0.875]
     """
@@ -127,21 +124,6 @@ def amount_schedule(final: float, rounds: int) -> list[float]:
     check_int("rounds", rounds)
     inner = [1 - (1 - final) ** (r / rounds) for r in range(1, rounds)]
     return [*inner, float(final)]
-
-
-def repeated_amounts(fraction: float, rounds: int) -> list[float]:
-    """What is pruned after each of `rounds` rounds that prune `fraction` of what remains.
-
-    The magnitude baseline of the causal pruning paper takes ten rounds with one global threshold:
-    0.275 ends at 95.99%, 0.1 at 65.13% (its table 2).
-
-    Examples
-    --------
-    >>> round(repeated_amounts(0.275, 10)[-1], 4)
-    0.9599
-    """
-    check_fraction("fraction", fraction)
-    return [1 - (1 - fraction) ** r for r in range(1, check_int("rounds", rounds) + 1)]
 
 
 def check_amounts(

@@ -51,15 +51,13 @@ class LEGCNet(BaseEstimator):
     Parameters
     ----------
     rule, orientation, max_lag, alpha
-        As in `legcnet_decision`. The rule "as_released" also rounds weights and exponents to six
-        decimals.
+        As in `legcnet_decision`. "as_released" also rounds weights and exponents to six decimals.
     window, overlap, horizon, estimator, gate
         As in `windowed_exponents`. Windows are `gate`d by default if the rule is "as_released".
     amount : float or int, optional
         Prune the lowest scores up to this fraction or number of weights, instead of the decision.
     training, seed : Training, int
-        How `fit` trains. By default 50 epochs of SGD, one example at a time, in a fixed order.
-        For LEGCNet-PT, a tenth of the epochs.
+        How `fit` trains: 50 epochs of SGD, one example at a time, in a fixed order; for PT, 5.
 
     Attributes
     ----------
@@ -120,20 +118,11 @@ class LEGCNet(BaseEstimator):
         path: str | os.PathLike | None = None,
         progress: bool = False,
     ) -> LEGCNet:
-        """Train a copy of `model`, record it, and decide. `model` itself is not changed.
+        """Train a copy of `model`, at its initial weights, record it, and decide.
 
-        Parameters
-        ----------
-        model : nn.Module
-            At its initial weights.
-        data : Dataset or (x, y)
-            Examples to train on; of a Dataset, its training part.
-        error_on : {"train", "test"} or (x, y)
-            On which examples the error rate is taken. "test" lets the test set into the mask.
-        path : path, optional
-            Record to this new folder instead of memory.
-        progress : bool
-            Show a bar.
+        It is trained on the pair `data`, or on the training part of a Dataset. `error_on` says on
+        which examples the error rate is taken: those ("train"), the test set, which is let into the
+        mask so ("test"), or a pair of its own. A `path` to a new folder records on disk.
         """
         check_choice("rule", self.rule, RULES)
         check_choice("orientation", self.orientation, ORIENTATIONS)
@@ -143,8 +132,7 @@ class LEGCNet(BaseEstimator):
         if isinstance(self.amount, float):
             check_fraction("amount", self.amount)
         if not isinstance(self.training, Training):
-            kind = type(self.training).__name__
-            raise TypeError(f"training must be a Training; got {kind}.")
+            raise TypeError(f"training must be a Training; got {type(self.training).__name__}.")
         x, y = training_pair(data)
         if isinstance(error_on, str):
             check_choice("error_on", error_on, ["train", "test"])
@@ -188,13 +176,9 @@ class LEGCNet(BaseEstimator):
     ) -> LEGCNet:
         """Decide from a recording of a training of your own.
 
-        Parameters
-        ----------
-        trajectory : Trajectory or tensor (T+1, P)
-            Every step and every weight recorded; a tensor needs a `layout`.
-        error : array (W,), optional
-            Error rate at the windows' ends, or at those of the first ones, if only they shall be
-            read. Default: those logged in the trajectory.
+        Every step and every weight must be recorded; a tensor (T+1, P) needs a `layout`. `error`
+        (W,) is the error rate at the ends of the windows, or of the first ones, if only they shall
+        be read. Default: what was logged in the trajectory.
         """
         if isinstance(trajectory, Trajectory):
             layout = trajectory.layout

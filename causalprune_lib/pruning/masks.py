@@ -25,7 +25,7 @@ from torch.nn.utils import prune
 
 from causalprune_lib._files import replacing
 from causalprune_lib._validation import check_choice, check_shape
-from causalprune_lib.nets.parameters import ParameterLayout
+from causalprune_lib.nets.parameters import ParameterLayout, masked, refresh
 
 FORMAT = "causalprune masks 1"  # of a file that `Masks.save` writes
 
@@ -34,13 +34,8 @@ FORMAT = "causalprune masks 1"  # of a file that `Masks.save` writes
 class Masks(Mapping[str, torch.Tensor]):
     """A frozen mapping from parameter names to boolean tensors, True = keep.
 
-    Parameters
-    ----------
-    keep : mapping of str to bool tensor
-        One tensor per layer, of the shape of its weight; they are copied.
+    `keep` has one tensor per layer, of the shape of its weight; they are copied.
 
-    Examples
-    --------
     >>> masks = Masks({"fc.weight": torch.tensor([[True, False], [False, False]])})
     >>> masks
     Masks(layers=1, weights=4, kept=1, amount=0.7500)
@@ -200,8 +195,6 @@ def apply_masks(model: nn.Module, masks: Masks) -> nn.Module:
     ValueError before anything is changed. A weight that two modules share is masked in both. An
     optimizer made before this call stays valid: the trainable tensors are the same objects.
 
-    Examples
-    --------
     >>> model = nn.Sequential(nn.Linear(2, 1))
     >>> keep = Masks({"0.weight": torch.tensor([[True, False]])})
     >>> sorted(name for name, _ in apply_masks(model, keep).named_buffers())
@@ -242,12 +235,7 @@ def masks_of(model: nn.Module) -> Masks:
 
     Only masks count, not values: a weight that is zero without a mask is kept.
     """
-    keep = {}
-    for name, parameter in ParameterLayout.of(model).parameters(model).items():
-        owner, _, leaf = name.rpartition(".")
-        mask = getattr(model.get_submodule(owner), f"{leaf}_mask", None)
-        keep[name] = torch.ones_like(parameter, dtype=torch.bool) if mask is None else mask != 0
-    return Masks(keep)
+    return Masks(ParameterLayout.of(model).kept(model))
 
 
 def remove_masks(model: nn.Module) -> nn.Module:
@@ -256,10 +244,10 @@ def remove_masks(model: nn.Module) -> nn.Module:
     From then on the pruned weights are zeros in `weight`, the parameters have their plain names
     again, and nothing keeps the zeros at zero in further training.
     """
-    masked = list(_masked(model))
-    if not masked:
+    found = list(masked(model))
+    if not found:
         raise ValueError(f"model must have a mask to remove; got a {type(model).__name__} without.")
-    for module, method in masked:
+    for module, method in found:
         prune.remove(module, method._tensor_name)
     for module in model.modules():
         for key, hook in list(module._forward_pre_hooks.items()):
@@ -271,8 +259,7 @@ def remove_masks(model: nn.Module) -> nn.Module:
 def clone_model(model: nn.Module) -> nn.Module:
     """A deep copy of `model`, masked or not; gradients of parameters are not copied.
 
-    `copy.deepcopy` refuses a masked model: its `weight` is a result of a computation, not a leaf of
-    the graph.
+    `copy.deepcopy` refuses a masked model, whose `weight` is not a leaf of the graph.
     """
     memo = {
         id(value): value.detach().clone()
@@ -291,19 +278,11 @@ def unmasked_copy(model: nn.Module) -> nn.Module:
     return remove_masks(twin) if prune.is_pruned(twin) else twin
 
 
-def refresh(model: nn.Module) -> None:
-    """Recompute `weight` = `weight_mask` * `weight_orig` everywhere, as a forward pass would."""
-    for module, method in _masked(model):
-        method(module, None)
-
-
 def jaccard(a: Masks, b: Masks, *, of: str = "kept") -> float:
     """Jaccard's index |A and B| / |A or B| of the weights that two masks keep, or have "pruned".
 
     The masks must be over the same layers. Equal sets give 1.0, two empty ones too.
 
-    Examples
-    --------
     >>> a = Masks({"fc": torch.tensor([True, True, False, False])})
     >>> b = Masks({"fc": torch.tensor([True, False, False, False])})
     >>> jaccard(a, b), jaccard(a, b, of="pruned")
@@ -317,43 +296,10 @@ def jaccard(a: Masks, b: Masks, *, of: str = "kept") -> float:
     return int((first & second).sum()) / either if either else 1.0
 
 
-def overlap_table(a: Masks, b: Masks) -> pd.DataFrame:
-    """Percentages of weights that both masks prune, one of them prunes, and neither prunes.
-
-    A matrix of figure 1(b) of the causal pruning paper, arXiv:2412.03035: row 0 is pruned by `a`
-    (there: causal pruning), column 0 by `b` (there: magnitude). If the two had nothing to do with
-    each other, entry (0, 0) would be `100 * p * q` for amounts p and q: with p = q = 0.971, a pair
-    in that figure, 94.3 by chance.
-
-    Examples
-    --------
-    >>> a = Masks({"fc": torch.tensor([True, True, False, False])})
-    >>> b = Masks({"fc": torch.tensor([True, False, False, False])})
-    >>> overlap_table(a, b).to_numpy()
-    array([[50.,  0.],
-           [25., 25.]])
-    """
-    ours, theirs = _flat_pair(a, b)
-    table = [
-        [100 * int((of_a & of_b).sum()) / a.n for of_b in (~theirs, theirs)]
-        for of_a in (~ours, ours)
-    ]
-    labels = ["pruned", "kept"]
-    return pd.DataFrame(table, index=labels, columns=labels)
-
-
 def _flat_pair(a: Masks, b: Masks) -> tuple[torch.Tensor, torch.Tensor]:
     """Both as vectors (P,) in the order and on the device of `a`."""
     first = a.flat()
     return first, b.flat(a.layout).to(first.device)
-
-
-def _masked(model: nn.Module) -> Iterator[tuple[nn.Module, prune.BasePruningMethod]]:
-    """Modules, and what masks one of their tensors; called, it computes the masked weight anew."""
-    for module in model.modules():
-        for hook in module._forward_pre_hooks.values():
-            if isinstance(hook, prune.BasePruningMethod):
-                yield module, hook
 
 
 def _refresh_before_attention(attention: nn.MultiheadAttention, _: object) -> None:

@@ -33,8 +33,7 @@ def prune_by_scores(
 ) -> nn.Module:
     """Prune `model`, masked already or not, in place and return it: the lowest `scores` go first.
 
-    All options are those of `masks_from_scores`. What was pruned before is included in `amount`;
-    less than that is a ValueError.
+    All options are those of `masks_from_scores`; `amount` includes what was pruned before.
     """
     before = masks_of(model)
     for name in scores:
@@ -57,8 +56,6 @@ def magnitude_unstructured(
     `importance_scores`, by layer name, take the place of the weights; as in torch their absolute
     value ranks. `options` are those of `prune_by_scores`.
 
-    Examples
-    --------
     >>> model = nn.Linear(2, 1)
     >>> _ = model.weight.data.copy_(torch.tensor([[-3.0, 2.0]]))
     >>> magnitude_unstructured(model, 0.5).weight_mask
@@ -80,8 +77,6 @@ def random_unstructured(
 def magnitude_scores(model: nn.Module) -> Scores:
     """|theta|, the absolute value of each weight in use; 0 where it is masked.
 
-    Examples
-    --------
     >>> model = nn.Linear(2, 1)
     >>> _ = model.weight.data.copy_(torch.tensor([[-3.0, 2.0]]))
     >>> magnitude_scores(model)
@@ -101,8 +96,6 @@ def random_scores(model: nn.Module, *, seed: int) -> Scores:
 def inverse_scores(scores: Mapping[str, torch.Tensor]) -> Scores:
     """The opposite ranking: if `scores` mean anything, pruning by these must hurt more.
 
-    Examples
-    --------
     >>> inverse_scores({"weight": torch.tensor([3.0, -2.0])})
     {'weight': tensor([-3.,  2.])}
     """
@@ -126,16 +119,10 @@ def obd_scores(
     a minimum of a log-likelihood loss. Far from one it is not (Kunstner, Balles and Hennig, NeurIPS
     2019); with momentum, weight decay or Adam a step is not a gradient.
 
-    Parameters
-    ----------
-    model : nn.Module
-        The network after training: its weights are theta.
-    movement : tensor (P,), mapping of str to tensor, or Trajectory
-        m: flat in the order of `ParameterLayout.of(model)`, by name, or a recording of at least all
-        prunable weights. The scores are on its device.
+    `model` is the network after training. `movement` is m: a flat tensor (P,) in the order of
+    `ParameterLayout.of(model)`, tensors by name, or a recording of at least all prunable weights.
+    The scores are on its device.
 
-    Examples
-    --------
     >>> model = nn.Linear(2, 1)
     >>> _ = model.weight.data.copy_(torch.tensor([[-3.0, 2.0]]))
     >>> obd_scores(model, torch.tensor([1.0, 10.0]))

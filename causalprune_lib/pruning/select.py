@@ -14,14 +14,14 @@ from __future__ import annotations
 import math
 import numbers
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 from causalprune_lib._random import own_stream
 from causalprune_lib._validation import check_choice, check_fraction, check_int
-from causalprune_lib.nets.parameters import ParameterLayout
+from causalprune_lib.nets.parameters import ParameterLayout, floor_counts
 from causalprune_lib.pruning.masks import Masks
 
 
@@ -125,8 +125,6 @@ def masks_from_scores(
 def random_masks_like(masks: Masks, *, seed: int) -> Masks:
     """Random masks with as many weights per layer as `masks`: the control for its ranking.
 
-    Examples
-    --------
     >>> masks = Masks({"fc": torch.tensor([True, False, False, False])})
     >>> random_masks_like(masks, seed=0).n_kept
     1
@@ -138,16 +136,6 @@ def uniform_scores(layout: ParameterLayout, *, seed: int) -> dict[str, torch.Ten
     """Random scores in [0, 1), from a stream of their own, on the CPU: the same on every device."""
     generator = own_stream(seed, "random masks")
     return layout.unflatten(torch.rand(layout.size, generator=generator))
-
-
-def floor_counts(floor: float | int, sizes: Sequence[int]) -> list[int]:
-    """The least number of weights that layers of `sizes` keep; a fraction is rounded up."""
-    if isinstance(floor, numbers.Integral):
-        least = check_int("floor", floor, minimum=0)
-        return [min(least, n) for n in sizes]
-    fraction = check_fraction("floor", floor)
-    # The inner rounding undoes binary fractions: 0.1 * 30 is 3.0000000000000004, not 4 weights.
-    return [math.ceil(round(fraction * n, 6)) for n in sizes]
 
 
 def _prune_counts(

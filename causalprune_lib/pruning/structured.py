@@ -45,8 +45,7 @@ def causal_structured(
     """A smaller network: `model` without the filters and neurons of lowest score.
 
     `model` is not changed, and the weights of the smaller network are its own, as they are: after
-    pretraining they are the ones that algorithm 1 rewinds to. Call it again on the result for
-    another round.
+    pretraining they are the ones that algorithm 1 rewinds to. For another round, call it again.
 
     Parameters
     ----------
@@ -121,8 +120,7 @@ def filter_masks(
 
     The masks are of every parameter: a filter's weights and bias, its place in a normalisation, and
     the columns of the layers that read it. So `n_kept` is the number of parameters of the smaller
-    network, which computes what the masked one does, but for layer and group norms, which mix
-    filters.
+    network, which computes the same, but for layer and group norms.
     """
     pruner = FilterPruner(model, example, ignore=ignore)
     layout = ParameterLayout.of(model)

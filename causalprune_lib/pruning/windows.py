@@ -51,18 +51,9 @@ class Windows:
 def cut_windows(n_iterates: int, *, window: int, overlap: float = 0.1) -> Windows:
     """Windows of `window` iterates, each beginning `window * (1 - overlap)` after the last one.
 
-    Parameters
-    ----------
-    n_iterates : int
-        T + 1, the length of the recording; iterate 0 is the initial weights. Only whole windows are
-        cut: W = 0 if it is too short.
-    window : int
-        Iterates per window, at least 2.
-    overlap : float
-        Fraction of a window that the next one shares, in [0, 1). The stride is rounded.
+    There are `n_iterates` = T + 1, with the initial weights. Only whole windows are cut: W = 0 if
+    there are too few. `overlap` is a fraction in [0, 1); the stride is rounded.
 
-    Examples
-    --------
     >>> windows = cut_windows(27_301, window=200)  # 50 epochs of 546 steps
     >>> windows, windows.ends[:3]
     (Windows(size=200, stride=180, count=151), array([199, 379, 559]))
@@ -109,9 +100,8 @@ def windowed_exponents(
     decimals : int or None
         Decimals that the weights, after the gate, and the exponents are rounded to, if any.
     horizon : int
-        Steps to follow each pair; the released script has 3 (`-s3`), an older one 20. The reading
-        uses the first step only, but vectors too near the end of the window to be followed so far
-        take no part.
+        Steps to follow each pair; the released script has 3 (`-s3`), an older one 20. Vectors
+        nearer to the window's end take no part, though the reading uses the first step only.
     estimator : callable, optional
         Maps windows (..., window) to exponents (...), in place of `first_step_estimator(horizon)`.
 

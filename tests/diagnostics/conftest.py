@@ -4,9 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from toys import half_pruned_copy, trained_on_clouds
-
-from causalprune_lib.diagnostics.hessian import exact_hessian
+from toys import exact_hessian, half_pruned_copy, trained_on_clouds
 
 
 @pytest.fixture(scope="session")

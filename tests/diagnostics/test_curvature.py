@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from toys import exact_hessian
 
 from causalprune_lib.diagnostics.curvature import (
     gauss_rule,
@@ -13,7 +14,6 @@ from causalprune_lib.diagnostics.curvature import (
     spectral_density,
     top_eigenvalues,
 )
-from causalprune_lib.diagnostics.hessian import exact_hessian
 from causalprune_lib.pruning.masks import masks_of
 
 

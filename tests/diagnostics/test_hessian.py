@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss
+from toys import exact_hessian
 
 from causalprune_lib.diagnostics import hessian as hessian_file
 from causalprune_lib.diagnostics.curvature import spectral_density, top_eigenvalues
-from causalprune_lib.diagnostics.hessian import HessianOperator, Objective, exact_hessian
+from causalprune_lib.diagnostics.hessian import HessianOperator, Objective
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.masks import clone_model, masks_of, remove_masks
 

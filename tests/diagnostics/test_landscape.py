@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
+from toys import exact_hessian
 
 from causalprune_lib._random import seeded
-from causalprune_lib.diagnostics.hessian import exact_hessian
 from causalprune_lib.diagnostics.landscape import (
     filter_normalised_directions,
     loss_surface,

@@ -122,10 +122,10 @@ def test_pruned_and_frozen_weights_are_not_perturbed(mlp, batches):
     prune.l1_unstructured(model[0], "weight", amount=5)
     model[2].bias.requires_grad_(False)
     step = SGDMap(model, LOSS, lr=0.5)
-    assert int((~step.movable).sum()) == 5 + 2
+    assert int((~step.free).sum()) == 5 + 2
     found = tangent_exponent(model, LOSS, batches(20), lr=0.5, n_vectors=19)
-    assert bool((found.vectors[:, ~step.movable].abs() < 1e-12).all())
-    assert torch.equal(found.state[~step.movable], step.start[~step.movable])
+    assert bool((found.vectors[:, ~step.free].abs() < 1e-12).all())
+    assert torch.equal(found.state[~step.free], step.start[~step.free])
     with pytest.raises(ValueError, match="number of free variables, 19"):
         tangent_exponent(model, LOSS, batches(1), lr=0.5, n_vectors=20)
 

@@ -1,4 +1,4 @@
-"""The figures' style: safe colours, shapes beside colours, and nothing set behind one's back."""
+"""The figures' style: safe colours, and nothing set behind one's back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from causalprune_lib.evidence.style import DASHES, MARKERS, PALETTE, STYLE, line_styles, use_style
+from causalprune_lib.evidence.style import PALETTE, STYLE, use_style
 
 OKABE_ITO = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"]
 
@@ -22,24 +22,6 @@ def test_the_colours_are_okabe_and_itos_and_the_first_five_stand_out_on_white():
     assert set(PALETTE) < set(OKABE_ITO)
     assert len(set(PALETTE)) == len(PALETTE)
     assert min(map(contrast, PALETTE[:5])) >= 3  # WCAG 1.4.11
-
-
-def test_colour_never_carries_the_difference_alone():
-    styles = line_styles(range(len(PALETTE)))
-    shapes = [(style["marker"], style["linestyle"]) for style in styles.values()]
-    assert len(set(shapes)) == len(shapes)
-    assert len(set(MARKERS)) == len(MARKERS)
-    assert len(set(DASHES)) == len(DASHES)
-    many = [tuple(style.values()) for style in line_styles(range(40)).values()]
-    assert len(set(many)) == 40
-
-
-def test_a_method_looks_the_same_in_every_figure():
-    one = line_styles(["random", "magnitude", "new"])
-    other = line_styles(["dense", "magnitude", "inverse", "random"])
-    assert one["magnitude"] == other["magnitude"]
-    assert one["random"] == other["random"]
-    assert one["new"] not in (one["magnitude"], one["random"])
 
 
 def test_the_style_is_set_for_good_or_for_a_block():

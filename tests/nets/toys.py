@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from causalprune_lib._random import seeded
+from causalprune_lib.diagnostics.hessian import HessianOperator
 from causalprune_lib.nets.models import MLP
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.nets.training import train
@@ -54,3 +55,8 @@ def half_pruned_copy(model):
 
 def weights(model):
     return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+
+
+def exact_hessian(model, loss, batches):
+    """Every entry of the Hessian (n, n) of a small network, n <= 3000, in float64."""
+    return HessianOperator(model, loss, batches, dtype=torch.float64).dense()

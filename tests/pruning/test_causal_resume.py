@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from toys import blobs, network
 
-from causalprune_lib import _resume
+from causalprune_lib import _memory
 from causalprune_lib._resume import Folder
 from causalprune_lib.nets.tasks import TASKS
 from causalprune_lib.nets.training import Training
@@ -172,9 +172,9 @@ def test_a_damaged_file_is_named_and_the_phase_can_be_done_again(tmp_path):
 def test_a_full_disk_is_found_before_the_work_and_loses_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, 18)
-    free = _resume.Bytes(1000)
-    monkeypatch.setattr(_resume, "available_disk", lambda path: free)
-    with pytest.raises(OSError, match=r"'round-002' will need .*1\.00 kB available") as caught:
+    free = _memory.Bytes(1000)
+    monkeypatch.setattr(_memory, "available_disk", lambda path: free)
+    with pytest.raises(OSError, match=r"'round-002' needs .*1\.00 kB available") as caught:
         run(tmp_path, budget=0)
     assert caught.value.errno == errno.ENOSPC
     assert "pretrain, round-001" in str(caught.value)

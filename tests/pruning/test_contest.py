@@ -16,7 +16,6 @@ from causalprune_lib.pruning.contest import (
     RANDOM,
     UNIFORM,
     Contest,
-    each_once,
     retraining,
     table,
 )
@@ -112,19 +111,13 @@ def test_compare_puts_a_ranking_beside_its_controls():
     assert sorted(found[found.ranking == "random"].draw) == [0, 0, 1, 1, 2, 2]
 
 
-def test_equal_masks_are_played_once_and_the_dense_one_keeps_all():
-    model, seen = network(), []
-
-    def play(masks):
-        seen.extend(masks)
-        return nothing(masks)
-
-    contest = Contest(rankings(model), each_once(play))
-    half = contest.enter("other", 0.5)[0]
+def test_entries_are_played_in_their_order_and_the_dense_one_keeps_all():
+    model = network()
+    contest = Contest(rankings(model), nothing)
+    contest.enter("other", 0.5)
     dense = contest.enter_dense(magnitude_scores(model), at="none")
     contest.enter("other", 0.5)
     assert [found["kept"] for _, found in contest.run()] == [20, 40, 20]
-    assert seen == [half.masks, dense.masks]
     assert (dense.ranking, dense.allocation) == ("dense", "none")
 
 

@@ -14,7 +14,6 @@ from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.iterative import (
     amount_schedule,
     lottery_ticket,
-    repeated_amounts,
     rewind,
 )
 from causalprune_lib.pruning.masks import apply_masks, masks_of, remove_masks
@@ -56,17 +55,6 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.mark.parametrize(("fraction", "percent"), [(0.275, 95.99), (0.1, 65.13)])
-def test_ten_rounds_of_the_released_baseline_end_where_table_2_says(fraction, percent):
-    amounts = repeated_amounts(fraction, 10)
-    assert round(100 * amounts[-1], 2) == percent
-    # The same in whole weights of LeNet on CIFAR-10, a fraction of what remains in each round.
-    left = 656_500
-    for _ in range(10):
-        left -= round(fraction * left)
-    assert round(100 * (1 - left / 656_500), 2) == percent
-
-
 @settings(max_examples=50, deadline=None)
 @given(final=st.floats(0, 0.999), rounds=st.integers(1, 12))
 def test_a_schedule_prunes_an_equal_fraction_of_what_remains(final, rounds):
@@ -76,8 +64,6 @@ def test_a_schedule_prunes_an_equal_fraction_of_what_remains(final, rounds):
     left = [1.0, *(1 - a for a in amounts)]
     ratios = [b / a for a, b in itertools.pairwise(left)]
     assert ratios == pytest.approx([(1 - final) ** (1 / rounds)] * rounds, rel=1e-9)
-    same = repeated_amounts(1 - ratios[0], rounds)
-    assert amounts == pytest.approx(same, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize("scope", ["global", "layer"])
@@ -242,4 +228,4 @@ def test_a_model_or_a_tensor_is_no_state():
     with pytest.raises(ValueError, match="final"):
         amount_schedule(1.0, 3)
     with pytest.raises(ValueError, match="rounds"):
-        repeated_amounts(0.5, 0)
+        amount_schedule(0.5, 0)

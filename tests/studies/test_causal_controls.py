@@ -9,12 +9,15 @@ import torch
 from causalprune_lib.causality.scores import released_sums, solver_step_sizes
 from causalprune_lib.dynamics.recorder import TrajectoryRecorder
 from causalprune_lib.nets.training import train
-from causalprune_lib.pruning.masks import Masks, clone_model
+from causalprune_lib.pruning.iterative import amount_schedule
+from causalprune_lib.pruning.masks import Masks, clone_model, jaccard
 from causalprune_studies.ch06_causal_model.study import frozen_steps
 from causalprune_studies.ch08_causal_pruning.controls import (
     frozen_scores,
     overlap_metrics,
+    overlap_table,
     rank_correlations,
+    repeated_amounts,
     shuffled_losses,
     without_floor,
 )
@@ -23,6 +26,20 @@ from causalprune_studies.ch08_causal_pruning.study import CausalRecipe
 RECIPE = CausalRecipe(
     dataset="iris", model="mlp", hidden=(16, 8), init="default", batch_size=16, prune_epochs=3
 )
+
+
+@pytest.mark.parametrize(("fraction", "percent"), [(0.275, 95.99), (0.1, 65.13)])
+def test_ten_rounds_of_the_released_baseline_end_where_table_2_says(fraction, percent):
+    amounts = repeated_amounts(fraction, 10)
+    assert round(100 * amounts[-1], 2) == percent
+    # The same in whole weights of LeNet on CIFAR-10, a fraction of what remains in each round.
+    left = 656_500
+    for _ in range(10):
+        left -= round(fraction * left)
+    assert round(100 * (1 - left / 656_500), 2) == percent
+    assert amount_schedule(amounts[-1], 10) == pytest.approx(amounts, rel=1e-6)
+    with pytest.raises(ValueError, match="rounds"):
+        repeated_amounts(fraction, 0)
 
 
 def test_shuffled_losses_have_the_same_changes_in_another_order():
@@ -72,6 +89,35 @@ def test_frozen_scores_are_the_released_sums_of_gradients_at_fixed_weights():
     y = torch.from_numpy(np.diff(steps.loss_before))
     sums = (solver_step_sizes(n_steps)[:-1] * y) @ x.double()
     torch.testing.assert_close(scores[name].flatten().double(), sums.abs(), rtol=1e-3, atol=1e-20)
+
+
+def test_the_pair_of_figure_1b_that_the_paper_discusses():
+    # Both prune 97.1%; 94.4% is pruned by both; each prunes 2.7% that the other keeps.
+    causal, magnitude = torch.ones(1000), torch.ones(1000)
+    causal[:971] = 0
+    magnitude[27:998] = 0
+    a, b = Masks({"w": causal != 0}), Masks({"w": magnitude != 0})
+    table = overlap_table(a, b)
+    assert table.loc["pruned", "pruned"] == pytest.approx(94.4)
+    assert table.loc["pruned", "kept"] == pytest.approx(2.7)  # (0, 1): causal but not magnitude
+    assert table.loc["kept", "pruned"] == pytest.approx(2.7)
+    assert table.loc["kept", "kept"] == pytest.approx(0.2)
+    assert jaccard(a, b) == pytest.approx(2 / (29 + 29 - 2))
+    everything = Masks({"w": torch.ones(1000) != 0})  # the first mask gives the rows
+    assert np.allclose(overlap_table(a, everything), [[0, 97.1], [0, 2.9]])
+
+
+def test_independent_masks_overlap_by_the_product_of_their_amounts_and_tables_are_symmetric():
+    generator = torch.Generator().manual_seed(0)
+    a, b = (Masks({"w": torch.rand(200_000, generator=generator) > p}) for p in (0.9, 0.6))
+    # Standard deviation of a binomial share of 0.54 at this n: 0.11 percentage points.
+    assert overlap_table(a, b).iloc[0, 0] == pytest.approx(54, abs=5 * 0.11)
+    table = overlap_table(a, b)
+    assert table.to_numpy().sum() == pytest.approx(100, abs=1e-9)
+    assert table.loc["pruned"].sum() == pytest.approx(100 * a.amount, abs=1e-9)
+    assert table["pruned"].sum() == pytest.approx(100 * b.amount, abs=1e-9)
+    assert np.allclose(overlap_table(b, a), table.T)
+    assert np.allclose(np.diag(overlap_table(a, a)), [100 * a.amount, 100 * (1 - a.amount)])
 
 
 def test_overlap_of_independent_masks_is_the_expected_one():

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from toys import exact_hessian
 
-from causalprune_lib.diagnostics.hessian import exact_hessian
 from causalprune_lib.diagnostics.landscape import loss_surface
 from causalprune_lib.evidence.grid import run_grid
 from causalprune_lib.nets.training import evaluate

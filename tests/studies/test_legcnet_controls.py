@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from causalprune_lib.nets.parameters import ParameterLayout
-from causalprune_lib.pruning.contest import RANDOM, Contest, Entry, each_once
+from causalprune_lib.pruning.contest import RANDOM, Contest, Entry
 from causalprune_lib.pruning.masks import Masks
 from causalprune_studies.ch05_legcnet.controls import (
     beats,
     controls_shown,
+    each_once,
     enter_random,
     half_shifted,
     means,

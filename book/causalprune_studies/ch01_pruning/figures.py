@@ -13,17 +13,15 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import ArrayLike
 
 from causalprune_lib.evidence.statistics import require_columns
-from causalprune_lib.evidence.style import (
-    BLACK,
-    GREY,
+from causalprune_lib.evidence.style import BLACK, GREY, use_style
+from causalprune_studies.figures import plot_dots, plot_lines
+from causalprune_studies.looks import (
     canvas,
     legend_above,
     line_styles,
     log_percent_with_zero,
     percent,
-    use_style,
 )
-from causalprune_studies.figures import plot_dots, plot_lines
 
 KEPT = [step * 10.0**power for power in range(-6, 0) for step in (1, 2, 5)] + [1.0]
 

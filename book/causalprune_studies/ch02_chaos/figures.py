@@ -17,17 +17,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from causalprune_lib._validation import check_shape
 from causalprune_lib.evidence.statistics import require_columns
-from causalprune_lib.evidence.style import (
-    BLACK,
-    BLUE,
-    GREY,
-    PALETTE,
-    VERMILLION,
-    legend_above,
-    line_styles,
-    use_style,
-)
+from causalprune_lib.evidence.style import BLACK, BLUE, GREY, PALETTE, VERMILLION, use_style
 from causalprune_studies.figures import plot_lines
+from causalprune_studies.looks import legend_above, line_styles
 
 STEPS = "Training step"
 DISTANCE = "Distance between the twins"

@@ -16,17 +16,10 @@ from numpy.typing import ArrayLike
 
 from causalprune_lib._validation import check_choice
 from causalprune_lib.evidence.statistics import require_columns
-from causalprune_lib.evidence.style import (
-    BLACK,
-    BLUE,
-    GREY,
-    canvas,
-    legend_above,
-    line_styles,
-    use_style,
-)
+from causalprune_lib.evidence.style import BLACK, BLUE, GREY, use_style
 from causalprune_studies.ch03_exponents.study import ITSELF
 from causalprune_studies.figures import plot_dots, plot_lines
+from causalprune_studies.looks import canvas, legend_above, line_styles
 
 SHOWN = 60  # samples of a portrait in time
 

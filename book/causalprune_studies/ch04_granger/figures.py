@@ -15,18 +15,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from causalprune_lib._validation import check_finite, check_shape
-from causalprune_lib.evidence.style import (
-    BLACK,
-    BLUE,
-    GREY,
-    VERMILLION,
-    canvas,
-    legend_above,
-    line_styles,
-    percent,
-    use_style,
-)
+from causalprune_lib.evidence.style import BLACK, BLUE, GREY, VERMILLION, use_style
 from causalprune_studies.figures import plot_dots, plot_lines
+from causalprune_studies.looks import canvas, legend_above, line_styles, percent
 
 LEVEL = 0.05  # what the tests promise: a dashed line
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -23,7 +24,6 @@ from causalprune_lib.pruning.contest import (
     Entry,
     Metrics,
     Play,
-    each_once,
     table,
 )
 from causalprune_lib.pruning.legcnet import LEGCNet, LEGCNetDecision, legcnet_decision
@@ -145,6 +145,18 @@ def contest_of(
     """A contest of masks of `network` that trains equal masks once."""
     play = side_by_side(dataset, network, data, metrics=metrics)
     return Contest({}, each_once(play), nan="keep")
+
+
+def each_once(play: Play) -> Play:
+    """A play that takes equal masks once, in the order in which they first appear."""
+
+    def play_different(masks: Sequence[Masks]) -> list[Any]:
+        bits = [mask.flat().cpu().numpy().tobytes() for mask in masks]
+        different = dict(zip(bits, masks, strict=True))
+        found = dict(zip(different, play(list(different.values())), strict=True))
+        return [found[key] for key in bits]
+
+    return play_different
 
 
 def enter_beside_random(

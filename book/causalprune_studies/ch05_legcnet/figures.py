@@ -12,17 +12,9 @@ from numpy.typing import ArrayLike
 
 from causalprune_lib._validation import check_shape
 from causalprune_lib.evidence.statistics import require_columns
-from causalprune_lib.evidence.style import (
-    BLUE,
-    GREY,
-    VERMILLION,
-    canvas,
-    legend_above,
-    line_styles,
-    percent,
-    use_style,
-)
+from causalprune_lib.evidence.style import BLUE, GREY, VERMILLION, use_style
 from causalprune_studies.figures import plot_dots
+from causalprune_studies.looks import canvas, legend_above, line_styles, percent
 
 
 def plot_method(

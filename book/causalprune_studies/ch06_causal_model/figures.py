@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 
 from causalprune_lib._validation import check_shape
 from causalprune_lib.evidence.statistics import require_columns
-from causalprune_lib.evidence.style import BLACK, BLUE, GREY, VERMILLION, line_styles, use_style
+from causalprune_lib.evidence.style import BLACK, BLUE, GREY, VERMILLION, use_style
 from causalprune_studies.figures import plot_lines
+from causalprune_studies.looks import line_styles
 
 FLOOR = -0.6  # of R^2: what is worse is cut off
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from causalprune_lib._validation import check_finite, check_shape
 from causalprune_lib.causality.sgd_lasso import sgd_lasso
-from causalprune_lib.causality.solver import EPS, as_features, soft_threshold
+from causalprune_lib.causality.solver import EPS, as_features
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ class Departure:
     clipping: float
     largest_prediction: float
     bound: float
+
+
+def soft_threshold(x: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
+    """sign(x) max(|x| - threshold, 0), the minimiser of 1/2 (w - x)^2 + threshold |w|."""
+    return np.sign(x) * np.maximum(np.abs(x) - threshold, 0.0)
 
 
 def sgd_departure(

@@ -15,18 +15,9 @@ from matplotlib.axes import Axes
 
 from causalprune_lib._validation import check_shape
 from causalprune_lib.evidence.statistics import require_columns
-from causalprune_lib.evidence.style import (
-    BLACK,
-    BLUE,
-    GREY,
-    PALETTE,
-    VERMILLION,
-    canvas,
-    legend_above,
-    line_styles,
-    use_style,
-)
+from causalprune_lib.evidence.style import BLACK, BLUE, GREY, PALETTE, VERMILLION, use_style
 from causalprune_studies.figures import plot_lines
+from causalprune_studies.looks import canvas, legend_above, line_styles
 
 RATIO = "Penalty: alpha / alpha_max (fraction)"
 RATIO_MARKS = (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)

@@ -17,7 +17,6 @@ import torch
 from causalprune_lib.causality.lasso import CausalLasso
 from causalprune_lib.causality.scores import released_sums, solver_step_sizes
 from causalprune_lib.causality.sgd_lasso import sgd_lasso
-from causalprune_lib.causality.solver import soft_threshold
 from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.parameters import ParameterLayout
 from causalprune_lib.pruning.masks import Masks, jaccard
@@ -28,6 +27,7 @@ from causalprune_studies.ch06_causal_model.study import (
     Steps,
     recorded_steps,
 )
+from causalprune_studies.ch07_lasso.departure import soft_threshold
 from causalprune_studies.recipe import Recipe
 
 ADAM = {"model": "lenet", "optimizer": "adam", "lr": 5e-4, "momentum": 0.0}

@@ -9,16 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from causalprune_lib.evidence.statistics import require_columns
-from causalprune_lib.evidence.style import (
-    GREY,
+from causalprune_lib.evidence.style import GREY, use_style
+from causalprune_studies.figures import plot_dots, plot_lines
+from causalprune_studies.looks import (
     canvas,
     legend_above,
     line_styles,
     log_percent_with_zero,
     percent,
-    use_style,
 )
-from causalprune_studies.figures import plot_dots, plot_lines
 
 INTERVAL = ["low", "high"]
 

@@ -25,11 +25,10 @@ from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.sources import cache_folder
 from causalprune_lib.nets.training import Training, evaluate
 from causalprune_lib.pruning.causal import CausalPruning, Recording
-from causalprune_lib.pruning.iterative import repeated_amounts
 from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model, masks_of
 from causalprune_lib.pruning.scores import Scores, magnitude_scores, obd_scores
 from causalprune_lib.pruning.select import masks_from_scores, random_masks_like
-from causalprune_studies.ch08_causal_pruning.controls import shuffled_losses
+from causalprune_studies.ch08_causal_pruning.controls import repeated_amounts, shuffled_losses
 from causalprune_studies.ch08_causal_pruning.study import (
     POST,
     RANDOM,

@@ -22,7 +22,6 @@ from causalprune_lib.nets.data import Dataset
 from causalprune_lib.nets.training import Training, evaluate
 from causalprune_lib.pruning.causal import CausalPruning, Recording, record
 from causalprune_lib.pruning.contest import Contest, Play
-from causalprune_lib.pruning.iterative import repeated_amounts
 from causalprune_lib.pruning.masks import Masks, apply_masks, clone_model
 from causalprune_lib.pruning.scores import (
     Scores,
@@ -37,6 +36,7 @@ from causalprune_studies.ch08_causal_pruning.controls import (
     frozen_scores,
     overlap_metrics,
     rank_correlations,
+    repeated_amounts,
     shuffled_losses,
     without_floor,
 )

@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike
 
 from causalprune_lib._validation import check_shape
 from causalprune_lib.evidence.statistics import require_columns
-from causalprune_lib.evidence.style import BLUE, GREY, line_styles, percent, use_style
+from causalprune_lib.evidence.style import BLUE, GREY, use_style
 from causalprune_studies.figures import plot_lines
+from causalprune_studies.looks import line_styles, percent
 
 HEIGHT = "log(1 + loss)"
 

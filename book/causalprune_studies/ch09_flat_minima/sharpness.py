@@ -12,8 +12,8 @@ from torch import nn
 from causalprune_lib._validation import check_choice, check_positive
 from causalprune_lib.diagnostics.curvature import SpectralDensity
 from causalprune_lib.diagnostics.landscape import LossSurface
-from causalprune_lib.nets.parameters import PRUNABLE_MODULES
-from causalprune_lib.pruning.masks import clone_model, refresh
+from causalprune_lib.nets.parameters import PRUNABLE_MODULES, refresh
+from causalprune_lib.pruning.masks import clone_model
 
 
 def spectrum_summary(density: SpectralDensity) -> dict[str, float]:

@@ -22,11 +22,11 @@ from causalprune_lib.evidence.style import (
     PURPLE,
     SKY,
     VERMILLION,
-    canvas,
     use_style,
 )
 from causalprune_studies.ch10_spectra.tables import INSIDE
 from causalprune_studies.figures import plot_lines
+from causalprune_studies.looks import canvas
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,17 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from causalprune_lib.evidence.statistics import require_columns
-from causalprune_lib.evidence.style import (
-    BLACK,
-    GREY,
-    PALETTE,
-    canvas,
-    legend_above,
-    line_styles,
-    percent,
-    use_style,
-)
+from causalprune_lib.evidence.style import BLACK, GREY, PALETTE, use_style
 from causalprune_studies.figures import plot_bars, plot_dots, plot_lines
+from causalprune_studies.looks import canvas, legend_above, line_styles, percent
 
 
 def plot_bar_panels(panels: Mapping[str, pd.DataFrame], *, xlabel: str) -> Sequence[Axes]:

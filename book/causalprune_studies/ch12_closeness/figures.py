@@ -12,17 +12,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import ArrayLike
 
 from causalprune_lib.evidence.statistics import require_columns
-from causalprune_lib.evidence.style import (
-    BLACK,
-    BLUE,
-    GREY,
-    VERMILLION,
-    canvas,
-    legend_above,
-    line_styles,
-    use_style,
-)
+from causalprune_lib.evidence.style import BLACK, BLUE, GREY, VERMILLION, use_style
 from causalprune_studies.figures import plot_dots, plot_lines
+from causalprune_studies.looks import canvas, legend_above, line_styles
 
 ORDER = ("LEGCNet", "shuffled", "random", "magnitude", "causal", "stranger", "order")
 
