@@ -169,6 +169,17 @@ EXAMPLES = {
         table(exponents=["own", "shuffled"], rule=["released", "corrected"]),
         y="exponents", hue="rule", xlabel="Weights called causal (%)", reference=0.5,
     ),
+    "ch05_legcnet.plot_front": call(
+        pd.DataFrame(
+            [
+                ("cancer", by, mask, pruned, lost)
+                for by in ("threshold", "ranking")
+                for mask in ("LEGCNet", "random")
+                for pruned, lost in ((0.1, 0.0), (0.5, 0.1))
+            ],
+            columns=["dataset", "by", "mask", "pruned", "lost"],
+        )
+    ),
     "ch05_legcnet.plot_settings": call(
         table(rule=["released", "corrected"], changed=["nothing", "windows"]).assign(
             causal=0.5, jaccard=0.4, jaccard_chance=0.3, gain=lambda f: f["mean"]
