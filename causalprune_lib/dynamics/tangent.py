@@ -154,7 +154,7 @@ class FlatNetwork:
         known_as = {id(parameter): name for name, parameter in model.named_parameters()}
         self._names = {name: known_as[id(parameter)] for name, parameter in parameters.items()}
         self._buffers = {name: self.cast(b.detach().clone()) for name, b in model.named_buffers()}
-        with torch.no_grad(), torch.inference_mode(False):
+        with torch.inference_mode(False), torch.no_grad():  # the first allows gradients
             self.theta = self.layout.flatten(parameters).to(dtype)  # (P,) a copy
         check_finite("the weights of model", self.theta)
         kept = self.layout.kept(model)

@@ -46,6 +46,14 @@ def test_started_on_an_eigenvector_the_exponent_is_exact_from_the_first_step():
         assert found.log_stretch.flatten().tolist() == pytest.approx([right] * 3, abs=1e-12)
 
 
+@pytest.mark.parametrize("inference", [False, True])
+def test_the_weights_it_starts_from_are_plain_numbers(inference):
+    with torch.inference_mode(inference):
+        step = SGDMap(nn.Linear(2, 2), nn.functional.mse_loss, lr=0.1)
+    assert not step.start.requires_grad
+    assert not step.start.is_inference()
+
+
 def test_momentum_has_the_exponents_of_the_heavy_ball():
     model, batch, h, _ = least_squares()
     lr, momentum, steps = 0.05, 0.9, 120
