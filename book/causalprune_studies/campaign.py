@@ -24,7 +24,7 @@ from causalprune_lib.nets.data import DATASETS, dataset_info
 from causalprune_lib.nets.images import HUB_SETS
 from causalprune_lib.nets.sources import cache_folder, mirrored
 from causalprune_studies import tables
-from causalprune_studies.chapters import profiles_of, rows_of_studies, studies_of
+from causalprune_studies.chapters import paper_size_of, profiles_of, rows_of_studies, studies_of
 
 PROFILES = ("quick", "full", "paper")
 QUICK_ROWS = Path("_build") / "quick-rows"  # they illustrate, and stand in no table of the book
@@ -115,6 +115,11 @@ def listed(seeds: Sequence[int]) -> Iterator[str]:
             line += f"{(n if profile == 'quick' else f'{done}/{n}') if there_is else '-':>12}"
         yield line
     yield f"\nCells with {len(seeds)} seeds: measured/all; the rows of quick cells are not kept."
+    yield "Where '-' stands a study has no such profile."
+    same = {rows: size for rows in rows_of_studies() if (size := paper_size_of(rows))}
+    if same:
+        yield "Full cells that stand for the paper's too, because they have"
+        yield from (f"  {size}: {rows}" for rows, size in same.items())
 
 
 def _n_measured(specs: Iterable[Any], seeds: Sequence[int], good: set[str]) -> int:
