@@ -172,7 +172,8 @@ def seconds_of(spec: Any) -> float | None:
     """Seconds that one cell of a spec is likely to take, from the committed rows; None: unknown.
 
     Rows of the same spec tell it by their mean. Otherwise rows of the same class and model, if
-    possible with the same data, are scaled by images times epochs.
+    possible with the same data, are scaled by images times epochs. Where there are none, steps of
+    training of the same model may have been timed: `seconds_of_steps`.
     """
     wanted = _as_text(spec)
     rows = _measured_cells().get(type(spec).__name__, [])
@@ -183,8 +184,23 @@ def seconds_of(spec: Any) -> float | None:
     near = [row for row in rows if work_of(row) and row.get("model") == wanted.get("model")]
     near = [row for row in near if row["dataset"] == wanted.get("dataset")] or near
     if not work or not near:
-        return None
+        return seconds_of_steps(spec)
     return work * statistics.mean(float(row["seconds"]) / work_of(row) for row in near)
+
+
+def seconds_of_steps(spec: Any) -> float | None:
+    """The most that the trainings of a spec can take, by what steps of its model take; or None."""
+    wanted = _as_text(spec)
+    same = ("model", "dataset", "precision")
+    timed = [
+        float(row["value"])
+        for row in _measured_cells().get("StepTime", [])
+        if all(row[name] == wanted.get(name) for name in same)
+    ]
+    epochs = getattr(spec, "most_epochs", None)
+    if not timed or epochs is None:
+        return None
+    return statistics.mean(timed) * epochs * _images(wanted)[0]
 
 
 def work_of(fields: Row) -> float | None:

@@ -8,6 +8,7 @@ STUDIES = {
     "causal-pruning-table2-large": "large:LARGE_STUDIES",
     "causal-pruning-figures": "paper_figures:FIGURE_STUDIES",
     "causal-pruning-imagenet": "imagenet:IMAGENET_STUDIES",
+    "training-steps": "steps:STEP_STUDIES",
 }  # rows -> where the specs are
 VERDICTS = {
     "causal-pruning": "verdicts:verdicts",

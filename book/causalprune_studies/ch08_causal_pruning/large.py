@@ -52,7 +52,14 @@ def _full(model: str, dataset: str, fraction: float) -> tuple[PaperTable2, ...]:
     return methods_of(MAIN, **size, fraction=in_rounds(fraction, ROUNDS))
 
 
-_TINY = QUICK | {"model": "resnet18", "subset": (320, 360), "n_iter": 2}
+_TINY = QUICK | {
+    "model": "resnet18",
+    "subset": (128, 100),
+    "image_size": 8,
+    "epochs": 1,
+    "n_iter": 1,
+    "post_epochs": 1,
+}
 
 LARGE_STUDIES: dict[str, tuple[PaperTable2, ...]] = {
     "quick": methods_of(MAIN[:2], **_TINY),

@@ -110,6 +110,13 @@ class PaperTable2(CausalRecipe):
         """The training after pruning."""
         return replace(super().posttraining, tolerance=self.tolerance, patience=self.patience)
 
+    @property
+    def most_epochs(self) -> int:
+        """Epochs of all phases, if nothing is shared and the rule does not stop the last one."""
+        rounds = {"none": 0, "fisher, one shot": 1, "shuffled loss": 2 * self.n_iter}
+        recorded = rounds.get(self.allocation, self.n_iter) * self.prune_epochs
+        return self.epochs + recorded + self.post_epochs
+
     def run(self, seed: int) -> Iterator[Point]:
         """Cut the network of `seed`, train on, judge."""
         yield Point(self.finished(seed)[1])

@@ -41,6 +41,11 @@ class MaskOverlap(PaperTable2):
     n_iter: int = 11
     report: tuple[int, ...] = (2, 5, 8, 11)
 
+    @property
+    def most_epochs(self) -> int:
+        """Epochs of all phases."""
+        return self.epochs + len(COMPARED) * self.n_iter * self.prune_epochs
+
     def run(self, seed: int) -> Iterator[Point]:
         """Train, go the rounds of each ranking, compare."""
         data, _ = self.split()

@@ -18,7 +18,9 @@ from causalprune_lib.evidence.grid import Point
 from causalprune_lib.nets.data import Dataset
 from causalprune_lib.pruning.masks import clone_model, remove_masks
 from causalprune_studies.ch08_causal_pruning.paper import FULL, QUICK, PaperTable2
-from causalprune_studies.ch09_flat_minima.study import PRUNED, FlatMinima, Trained
+from causalprune_studies.ch09_flat_minima.study import NETWORKS, PRUNED, FlatMinima, Trained
+
+METHODS = (("dense", "none"), *PRUNED.values())  # of `NETWORKS`
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Table2Minima(FlatMinima):
         same = {name: getattr(self, name) for name in shared}
         return PaperTable2(**same, ranking=ranking, allocation=allocation)
 
+    @property
+    def most_epochs(self) -> int:
+        """Epochs of all trainings; what is measured afterwards comes on top."""
+        return sum(self.table2(*method).most_epochs for method in METHODS)
+
     def load(self) -> Dataset:
         """The data without the validation images."""
         return self.table2("dense", "none").split()[0]
@@ -54,7 +61,7 @@ class Table2Minima(FlatMinima):
     def trained(self, data: Dataset, *, seed: int) -> Iterator[tuple[str, Trained]]:
         """Each of `NETWORKS` with its name, one after the other."""
         per_epoch = math.ceil(len(data.x_train) / self.post_batch_size)
-        for name, method in {"dense": ("dense", "none"), **PRUNED}.items():
+        for name, method in zip(NETWORKS, METHODS, strict=True):
             network, metrics = self.table2(*method).finished(seed)
             steps = int(metrics["post_epochs_run"]) * per_epoch
             yield name, Trained(network, {steps: network}, metrics["train_loss"])
