@@ -122,6 +122,39 @@ def listed(seeds: Sequence[int]) -> Iterator[str]:
         yield from (f"  {size}: {rows}" for rows, size in same.items())
 
 
+def stored() -> Iterator[dict[str, Any]]:
+    """What the committed rows hold of every study in every profile, with all seeds of its file.
+
+    Keys: `rows`, `page`, `profile`, `specs` (how many), `seeds`, `measured` (cells with a result)
+    and `paper_size` (see `paper_size_of`). Where there is no row of a profile, `seeds` is empty.
+
+    Examples
+    --------
+    >>> found = {(one["rows"], one["profile"]): one for one in stored()}
+    >>> one = found["what-a-network-can-lose", "full"]
+    >>> one["specs"], one["seeds"], one["measured"]
+    (2, [0, 1, 2], 6)
+    """
+    for rows, chapter in rows_of_studies().items():
+        there = Ledger(tables.MEASURED / f"{rows}{tables.PACKED}")
+        good = {key for key in there.cells if not there.failed(key)}
+        seeds = sorted({int(found[0]["seed"]) for found in there.cells.values()})
+        for profile in profiles_of(rows):
+            if profile == "quick":
+                continue
+            specs = studies_of(rows, profile)
+            own = [seed for seed in seeds if _n_measured(specs, [seed], good)]
+            yield {
+                "rows": rows,
+                "page": chapter.PAGE,
+                "profile": profile,
+                "specs": len(specs),
+                "seeds": own,
+                "measured": _n_measured(specs, own, good),
+                "paper_size": paper_size_of(rows),
+            }
+
+
 def _n_measured(specs: Iterable[Any], seeds: Sequence[int], good: set[str]) -> int:
     """How many cells are measured, on whatever device."""
     return sum(
@@ -144,7 +177,9 @@ def described(plan: Plan, workers: int) -> Iterator[str]:
     known = [one for _, one in seconds if one is not None]
     if known:
         each = f", {spoken(sum(known) / workers)} with {workers} workers" if workers > 1 else ""
-        yield f"  time      about {spoken(sum(known))} of one worker{each}"
+        counted = any(seconds_of_rows(cell.spec) is None for cell in plan.missing)
+        about = "at most" if counted else "about"  # by steps of training alone
+        yield f"  time      {about} {spoken(sum(known))} of one worker{each}"
     for kind, n in Counter(kind for kind, one in seconds if one is None).items():
         yield f"  time      unknown for {kind} ({n} cells): nothing like it was measured"
     names = dict.fromkeys(d for cell in plan.missing for d in datasets_of(cell.spec))
@@ -162,18 +197,28 @@ def spoken(seconds: float) -> str:
 
     >>> spoken(20), spoken(200), spoken(20_000)
     ('20 seconds', '3 minutes', '5.6 hours')
+    >>> spoken(7_200_000)
+    '2,000 hours'
     """
     if seconds < 100:
         return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
+    hours = seconds / 3600
+    return (
+        f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{hours:,.{int(hours < 100)}f} hours"
+    )
 
 
 def seconds_of(spec: Any) -> float | None:
-    """Seconds that one cell of a spec is likely to take, from the committed rows; None: unknown.
+    """Seconds that one cell of a spec is likely to take, from the committed rows; None: unknown."""
+    found = seconds_of_rows(spec)
+    return seconds_of_steps(spec) if found is None else found
+
+
+def seconds_of_rows(spec: Any) -> float | None:
+    """Seconds of one cell of a spec by the committed rows of its class, or None.
 
     Rows of the same spec tell it by their mean. Otherwise rows of the same class and model, if
-    possible with the same data, are scaled by images times epochs. Where there are none, steps of
-    training of the same model may have been timed: `seconds_of_steps`.
+    possible with the same data, are scaled by images times epochs.
     """
     wanted = _as_text(spec)
     rows = _measured_cells().get(type(spec).__name__, [])
@@ -184,7 +229,7 @@ def seconds_of(spec: Any) -> float | None:
     near = [row for row in rows if work_of(row) and row.get("model") == wanted.get("model")]
     near = [row for row in near if row["dataset"] == wanted.get("dataset")] or near
     if not work or not near:
-        return seconds_of_steps(spec)
+        return None
     return work * statistics.mean(float(row["seconds"]) / work_of(row) for row in near)
 
 

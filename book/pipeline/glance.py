@@ -10,6 +10,7 @@ from .execute import Run
 from .layout import PROFILES
 
 STATUS_MARK = "% generated: the table of runs"  # a comment in book/status.md, replaced by the table
+STUDIES_MARK = "% generated: the table of rows"  # likewise
 HEAD = ["Profile", "Data", "Device", "Minutes", "Memory"]
 SHOWN_VERSIONS = ("python", "torch", "numpy", "scikit-learn")
 
@@ -72,6 +73,29 @@ def status_table(chapters: list[Chapter], runs: Mapping[str, Runs]) -> str:
             )
             measured = [f"{run.seconds:.1f}", memory(run.peak), run.device]
             rows.append([*start, *measured, versions, run.finished, f"`{run.key[:8]}`"])
+    return table(head, rows)
+
+
+def studies_table(stored: list[dict]) -> str:
+    """Markdown for the status page: what the committed rows hold, for each study and profile.
+
+    `stored` is what `python -m causalprune_studies run --list --json` says.
+    """
+    head = ["Rows", "Chapter", "Profile", "Specs", "Seeds", "Cells measured", "Taken from full"]
+    rows = []
+    for one in stored:
+        specs, seeds = one["specs"], one["seeds"]
+        rows.append(
+            [
+                f"`{one['rows']}`",
+                f"[{one['page'][:2]}]({one['page']}.md)",
+                one["profile"],
+                str(specs),
+                str(len(seeds)) if seeds else "–",
+                f"{one['measured']} of {specs * len(seeds)}" if seeds else "none",
+                one["paper_size"] if one["profile"] == "paper" else "",
+            ]
+        )
     return table(head, rows)
 
 
