@@ -1,7 +1,8 @@
 """Build the book: run the notebooks that changed, then make the website.
 
     python book/build.py                    the book, quick profile: _build/html/index.html
-    python book/build.py --profile full     the papers' data and sizes, on a GPU if there is one
+    python book/build.py --profile full     what two cores do in hours; on a GPU if there is one
+    python book/build.py --profile paper    the papers' data and sizes, for a GPU
     python book/build.py --only 01          run this notebook alone
     python book/build.py --pairs            write notebooks/*.ipynb from book/*.md, run nothing
 

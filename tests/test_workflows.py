@@ -131,7 +131,7 @@ def test_the_gpu_run_runs_every_notebook_though_one_fails(tmp_path):
     run = run_all_notebooks(tmp_path, names)
     calls = (tmp_path / "calls").read_text().splitlines()
     assert [re.search(r"notebooks/(.*?)\.ipynb", call)[1] for call in calls] == names
-    assert all("--parameters profile full" in call for call in calls)
+    assert all("--parameters profile paper" in call for call in calls)
     assert sorted(p.stem for p in (tmp_path / "work/_build/gpu").iterdir()) == names
     assert run.returncode == 1
     assert "::error::failed: 02-second" in run.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 import warnings
@@ -85,6 +86,7 @@ def parser_of(arguments: Sequence[str]) -> argparse.ArgumentParser:
     add("--profile", default="full", help="quick, full (the default) or paper")
     add("--seeds", default="3", help="how many, from seed 0 (3), or which: 3,7")
     add("--list", action="store_true", help="list all studies and what is measured of them")
+    add("--json", action="store_true", help="with --list: what the committed rows hold, as JSON")
     add(
         "--dry-run", action="store_true", help="say what is to do, how long it takes, what it needs"
     )
@@ -106,6 +108,9 @@ def parser_of(arguments: Sequence[str]) -> argparse.ArgumentParser:
 def run_command(chosen: argparse.Namespace) -> int:
     """Plan, then list, describe or run; the exit status: 1 if a cell ended in an error."""
     seeds = seeds_of(chosen.seeds)
+    if chosen.list and chosen.json:
+        print(json.dumps(list(campaign.stored()), indent=1))
+        return 0
     if chosen.list:
         print("\n".join(campaign.listed(seeds)))
         return 0

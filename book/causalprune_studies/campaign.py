@@ -24,7 +24,7 @@ from causalprune_lib.nets.data import DATASETS, dataset_info
 from causalprune_lib.nets.images import HUB_SETS
 from causalprune_lib.nets.sources import cache_folder, mirrored
 from causalprune_studies import tables
-from causalprune_studies.chapters import profiles_of, rows_of_studies, studies_of
+from causalprune_studies.chapters import paper_size_of, profiles_of, rows_of_studies, studies_of
 
 PROFILES = ("quick", "full", "paper")
 QUICK_ROWS = Path("_build") / "quick-rows"  # they illustrate, and stand in no table of the book
@@ -124,6 +124,44 @@ def listed(seeds: Sequence[int]) -> Iterator[str]:
             line += f"{(n if profile == 'quick' else f'{done}/{n}') if there_is else '-':>12}"
         yield line
     yield f"\nCells with {len(seeds)} seeds: measured/all; the rows of quick cells are not kept."
+    yield "Where '-' stands a study has no such profile."
+    same = {rows: size for rows in rows_of_studies() if (size := paper_size_of(rows))}
+    if same:
+        yield "Full cells that stand for the paper's too, because they have"
+        yield from (f"  {size}: {rows}" for rows, size in same.items())
+
+
+def stored() -> Iterator[dict[str, Any]]:
+    """What the committed rows hold of every study in every profile, with all seeds of its file.
+
+    Keys: `rows`, `page`, `profile`, `specs` (how many), `seeds`, `measured` (cells with a result)
+    and `paper_size` (see `paper_size_of`). Where there is no row of a profile, `seeds` is empty.
+
+    Examples
+    --------
+    >>> found = {(one["rows"], one["profile"]): one for one in stored()}
+    >>> one = found["what-a-network-can-lose", "full"]
+    >>> one["specs"], one["seeds"], one["measured"]
+    (2, [0, 1, 2], 6)
+    """
+    for rows, chapter in rows_of_studies().items():
+        there = Ledger(tables.MEASURED / f"{rows}{tables.PACKED}")
+        good = {key for key in there.cells if not there.failed(key)}
+        seeds = sorted({int(found[0]["seed"]) for found in there.cells.values()})
+        for profile in profiles_of(rows):
+            if profile == "quick":
+                continue
+            specs = studies_of(rows, profile)
+            own = [seed for seed in seeds if _n_measured(specs, [seed], good)]
+            yield {
+                "rows": rows,
+                "page": chapter.PAGE,
+                "profile": profile,
+                "specs": len(specs),
+                "seeds": own,
+                "measured": _n_measured(specs, own, good),
+                "paper_size": paper_size_of(rows),
+            }
 
 
 def _n_measured(specs: Iterable[Any], seeds: Sequence[int], good: set[str]) -> int:
@@ -148,7 +186,9 @@ def described(plan: Plan, workers: int) -> Iterator[str]:
     if known:
         n = len(plan.missing) - sum(unknown.values())
         each = f", {spoken(known / workers)} with {workers} workers" if workers > 1 else ""
-        yield f"  time      about {spoken(known)} of one worker for {n} cells{each}"
+        counted = any(seconds_of_rows(cell.spec) is None for cell in plan.missing)
+        about = "at most" if counted else "about"  # by steps of training alone
+        yield f"  time      {about} {spoken(known)} of one worker for {n} cells{each}"
     for kind, n in unknown.items():
         yield f"  time      unknown for {kind} ({n} cells): nothing like it was measured"
     names = dict.fromkeys(d for cell in plan.missing for d in datasets_of(cell.spec))
@@ -185,14 +225,25 @@ def spoken(seconds: float) -> str:
 
     >>> spoken(20), spoken(200), spoken(20_000)
     ('20 seconds', '3 minutes', '5.6 hours')
+    >>> spoken(7_200_000)
+    '2,000 hours'
     """
     if seconds < 100:
         return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
+    hours = seconds / 3600
+    return (
+        f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{hours:,.{int(hours < 100)}f} hours"
+    )
 
 
 def seconds_of(spec: Any) -> float | None:
-    """Seconds that one cell of a spec is likely to take, from the committed rows; None: unknown.
+    """Seconds that one cell of a spec is likely to take, from the committed rows; None: unknown."""
+    found = seconds_of_rows(spec)
+    return seconds_of_steps(spec) if found is None else found
+
+
+def seconds_of_rows(spec: Any) -> float | None:
+    """Seconds of one cell of a spec by the committed rows of its class, or None.
 
     Rows of the same spec tell it by their mean. Otherwise rows of the same class and model, if
     possible with the same data, are scaled by images times epochs.
@@ -208,6 +259,21 @@ def seconds_of(spec: Any) -> float | None:
     if not work or not near:
         return None
     return work * statistics.mean(float(row["seconds"]) / work_of(row) for row in near)
+
+
+def seconds_of_steps(spec: Any) -> float | None:
+    """The most that the trainings of a spec can take, by what steps of its model take; or None."""
+    wanted = _as_text(spec)
+    same = ("model", "dataset", "precision")
+    timed = [
+        float(row["value"])
+        for row in _measured_cells().get("StepTime", [])
+        if all(row[name] == wanted.get(name) for name in same)
+    ]
+    epochs = getattr(spec, "most_epochs", None)
+    if not timed or epochs is None:
+        return None
+    return statistics.mean(timed) * epochs * _images(wanted)[0]
 
 
 def work_of(fields: Row) -> float | None:

@@ -47,6 +47,17 @@ def profiles_of(rows: str) -> tuple[str, ...]:
     return tuple(_named(chapter, chapter.STUDIES[rows]))
 
 
+def paper_size_of(rows: str) -> str:
+    """What of the papers' size a file's full specs have, if some of them stand for the paper's.
+
+    Examples
+    --------
+    >>> paper_size_of("judged-networks"), paper_size_of("flat-minima")
+    ("the paper's MNIST, network and 50 epochs", '')
+    """
+    return getattr(rows_of_studies()[rows], "PAPER_SIZE", {}).get(rows, "")
+
+
 def studies_of(rows: str, profile: str, *, on: str = "cpu") -> tuple[Any, ...]:
     """The specs whose results make a file of rows, in a profile, to be computed on the device `on`.
 

@@ -8,8 +8,12 @@ reads the same in `book/`, on GitHub and in the site.
 from __future__ import annotations
 
 import copy
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -18,7 +22,15 @@ from nbformat import NotebookNode
 
 from .chapters import Chapter, tags_of
 from .execute import kept_run
-from .glance import STATUS_MARK, at_a_glance, status_table, under_title
+from .glance import (
+    STATUS_MARK,
+    STUDIES_MARK,
+    at_a_glance,
+    status_table,
+    studies_table,
+    under_title,
+)
+from .keys import STUDIES
 from .layout import PROFILES, BuildError, Layout
 from .pairs import MARK, notebook_of
 
@@ -49,6 +61,8 @@ def assemble(layout: Layout, chapters: list[Chapter], profile: str, folder: Path
         if not chapter.is_notebook:
             text = chapter.source.read_text(encoding="utf-8")
             text = text.replace(STATUS_MARK, status_table(notebooks, runs))
+            if STUDIES_MARK in text:
+                text = text.replace(STUDIES_MARK, studies_table(stored_rows(layout)))
             (folder / chapter.source.name).write_text(link(text, names), encoding="utf-8")
             continue
         box = at_a_glance(chapter, runs[chapter.name], profile, status_page=status_page)
@@ -58,6 +72,22 @@ def assemble(layout: Layout, chapters: list[Chapter], profile: str, folder: Path
             if cell.cell_type == "markdown":
                 cell.source = link(cell.source, names)
         nbformat.write(notebook, folder / f"{chapter.name}.ipynb")
+
+
+def stored_rows(layout: Layout) -> list[dict]:
+    """What the committed rows hold of every study; nothing where a book has no studies."""
+    if not (layout.book / STUDIES).exists():
+        return []
+    answer = subprocess.run(
+        [sys.executable, "-m", STUDIES, "run", "--list", "--json"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (layout.root, layout.book)))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode:
+        raise BuildError(f"the studies cannot be listed:\n{answer.stderr.strip()}")
+    return json.loads(answer.stdout)
 
 
 def page_of(

@@ -7,6 +7,8 @@ is prose. A notebook's header also says what each profile needs, under the key `
       profiles:
         quick: {data: scikit-learn's digits, device: CPU, minutes: 1, memory: 1 GB}
         full: {data: Fashion-MNIST, device: one GPU, minutes: 20, memory: 6 GB}
+
+Where `paper` is not there the page needs what it needs in `full`.
 """
 
 from __future__ import annotations
@@ -82,7 +84,8 @@ class Chapter:
     @cached_property
     def needs(self) -> dict[str, dict[str, str]]:
         """What each profile needs: profile -> data, device, minutes, memory, as declared."""
-        declared = (self.header.get("causalprune") or {}).get("profiles") or {}
+        declared = dict((self.header.get("causalprune") or {}).get("profiles") or {})
+        declared.setdefault("paper", declared.get("full"))
         for profile in PROFILES:
             missing = [key for key in NEEDS if key not in (declared.get(profile) or {})]
             if missing:

@@ -10,6 +10,7 @@ from .execute import Run
 from .layout import PROFILES
 
 STATUS_MARK = "% generated: the table of runs"  # a comment in book/status.md, replaced by the table
+STUDIES_MARK = "% generated: the table of rows"  # likewise
 HEAD = ["Profile", "Data", "Device", "Minutes", "Memory"]
 SHOWN_VERSIONS = ("python", "torch", "numpy", "scikit-learn")
 
@@ -26,19 +27,26 @@ def memory(size: int) -> str:
     return f"{size / 2**20:.0f} MB" if size < 2**30 else f"{size / 2**30:.1f} GB"
 
 
-def at_a_glance(chapter: Chapter, runs: Runs, shown: str, *, status_page: bool) -> str:
-    """Markdown for the box under the title: data, device, minutes and memory of both profiles.
+def profiles_shown(chapter: Chapter, runs: Runs) -> list[str]:
+    """All profiles, without `paper` where it needs what `full` needs and was not run."""
+    same = chapter.needs["paper"] == chapter.needs["full"] and not runs.get("paper")
+    return [profile for profile in PROFILES if not (same and profile == "paper")]
 
-    A profile that was run here shows what was measured; the other one shows what its author says.
+
+def at_a_glance(chapter: Chapter, runs: Runs, shown: str, *, status_page: bool) -> str:
+    """Markdown for the box under the title: data, device, minutes and memory of the profiles.
+
+    A profile that was run here shows what was measured; another one shows what its author says.
     """
-    rows, measured = [], [p for p in PROFILES if runs.get(p)]
-    for profile in PROFILES:
+    rows, profiles = [], profiles_shown(chapter, runs)
+    measured = [p for p in profiles if runs.get(p)]
+    for profile in profiles:
         needs, run = chapter.needs[profile], runs.get(profile)
         found = [needs["device"], needs["minutes"], needs["memory"]]
         if run:
             found = [run.device, minutes(run.seconds), memory(run.peak)]
         rows.append([f"**{profile}**" if profile == shown else profile, needs["data"], *found])
-    expected = [p for p in PROFILES if p not in measured]
+    expected = [p for p in profiles if p not in measured]
     note = (
         f"This page shows *{shown}*. Time and memory are measured for *{'* and *'.join(measured)}*"
     )
@@ -54,7 +62,7 @@ def status_table(chapters: list[Chapter], runs: Mapping[str, Runs]) -> str:
     head += ["Versions", "Last run (UTC)", "Key"]
     rows = []
     for chapter in chapters:
-        for profile in PROFILES:
+        for profile in profiles_shown(chapter, runs[chapter.name]):
             run, data = runs[chapter.name].get(profile), chapter.needs[profile]["data"]
             start = [f"[]({chapter.name}.md)", profile, data]
             if run is None:
@@ -65,6 +73,29 @@ def status_table(chapters: list[Chapter], runs: Mapping[str, Runs]) -> str:
             )
             measured = [f"{run.seconds:.1f}", memory(run.peak), run.device]
             rows.append([*start, *measured, versions, run.finished, f"`{run.key[:8]}`"])
+    return table(head, rows)
+
+
+def studies_table(stored: list[dict]) -> str:
+    """Markdown for the status page: what the committed rows hold, for each study and profile.
+
+    `stored` is what `python -m causalprune_studies run --list --json` says.
+    """
+    head = ["Rows", "Chapter", "Profile", "Specs", "Seeds", "Cells measured", "Taken from full"]
+    rows = []
+    for one in stored:
+        specs, seeds = one["specs"], one["seeds"]
+        rows.append(
+            [
+                f"`{one['rows']}`",
+                f"[{one['page'][:2]}]({one['page']}.md)",
+                one["profile"],
+                str(specs),
+                str(len(seeds)) if seeds else "–",
+                f"{one['measured']} of {specs * len(seeds)}" if seeds else "none",
+                one["paper_size"] if one["profile"] == "paper" else "",
+            ]
+        )
     return table(head, rows)
 
 

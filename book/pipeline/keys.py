@@ -97,8 +97,8 @@ def gpu() -> str | None:
 
 
 def device(profile: str) -> str:
-    """The device of a profile: `quick` is always the CPU; `full` takes a GPU if there is one."""
-    return (gpu() or "CPU") if profile == "full" else "CPU"
+    """The device of a profile: `quick` is always the CPU; the others take a GPU if there is one."""
+    return "CPU" if profile == "quick" else gpu() or "CPU"
 
 
 def shared_part(layout: Layout, profile: str) -> dict:

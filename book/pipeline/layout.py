@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PROFILES = ("quick", "full")
+PROFILES = ("quick", "full", "paper")
 
 
 class BuildError(Exception):

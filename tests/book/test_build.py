@@ -179,6 +179,20 @@ def test_the_full_profile_reaches_the_notebook_and_shows_on_the_page(book):
     assert 'profile = "full"' in text.replace("&quot;", '"')
 
 
+def test_the_papers_profile_is_shown_where_it_is_run_or_needs_more(book):
+    page = (book / "_build/html/01-first.html").read_text()
+    assert "<p>paper</p>" not in page
+    edit(book, "01-first.md", "memory: 6 GB}", "memory: 6 GB}\n    paper: {data: a million, "
+         "device: one GPU, minutes: 99, memory: 7 GB}")  # fmt: skip
+    answer = build(book, "--profile", "paper")
+    assert answer.returncode == 0, answer.stderr
+    for name, needed in (("01-first", "a million"), ("02-second", "more numbers")):
+        page = (book / f"_build/html/{name}.html").read_text()
+        assert "This page shows <em>paper</em>." in page
+        assert needed in page
+    assert "ran the first with paper" in (book / "_build/html/01-first.html").read_text()
+
+
 def test_killed_in_a_notebook_then_built_again(book):
     before = prints(book)
     edit(book, "01-first.md", "import random\n", "import random, time\ntime.sleep(2)\n")

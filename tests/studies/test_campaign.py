@@ -100,11 +100,11 @@ def test_what_cannot_be_meant_is_refused_by_name(arguments, complaint, capsys):
 
 
 def test_a_profile_that_a_study_lacks_is_refused_and_left_out_of_all(capsys, monkeypatch):
-    lacking = [rows for rows in rows_of_studies() if "paper" not in profiles_of(rows)]
-    status, _, err = told(capsys, "run", lacking[0], "--profile", "paper", "--dry-run")
+    lacking = [rows for rows in rows_of_studies() if "full" not in profiles_of(rows)]
+    status, _, err = told(capsys, "run", lacking[0], "--profile", "full", "--dry-run")
     assert status == 2
     assert f"profile of {lacking[0]!r} must be one of" in err
-    named = [plan.rows for plan in campaign.plans_of(["all"], profile="paper", seeds=[0])]
+    named = [plan.rows for plan in campaign.plans_of(["all"], profile="full", seeds=[0])]
     assert set(named) == set(rows_of_studies()) - set(lacking)
 
 

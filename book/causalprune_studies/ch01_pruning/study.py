@@ -108,6 +108,7 @@ class LotteryCurve(Recipe):
 
 _DIGITS = {"dataset": "digits", "model": "mlp", "hidden": (128, 64), "lr": 0.05}
 _FASHION = {"dataset": "fashion_mnist", "model": "lenet", "subset": 10_000, "lr": 0.02}
+_ALL = {**_FASHION, "subset": None}
 _FEWER = (0.8, 0.9, 0.95, 0.98)
 
 STUDIES = {
@@ -118,5 +119,9 @@ STUDIES = {
     "full": (
         PruningCurve(**_FASHION, epochs=8, finetune_epochs=2, amounts=_FEWER, profile="full"),
         LotteryCurve(**_FASHION, epochs=8, amounts=_FEWER, profile="full"),
+    ),
+    "paper": (  # neither paper draws these curves: all images and amounts
+        PruningCurve(**_ALL, epochs=20, finetune_epochs=10, profile="paper"),
+        LotteryCurve(**_ALL, epochs=20, profile="paper"),
     ),
 }

@@ -219,6 +219,16 @@ class WeightExponents:
                 yield from beside_surrogates(windows, reading, generator=generator, samples=n)
 
 
+def _all_windows(dataset: str) -> WeightExponents:
+    """Every weight in every window of the training that the paper records."""
+    settings = legcnet_settings(dataset)
+    steps = settings.epochs * settings.n_train
+    n_windows = cut_windows(steps + 1, window=settings.window).count
+    return WeightExponents(
+        dataset, lengths=(), n_weights=settings.n_weights, n_windows=n_windows, profile="paper"
+    )
+
+
 EXPONENT_STUDIES: dict[str, tuple[KnownExponents | WeightExponents, ...]] = {
     "quick": (KnownExponents(), WeightExponents()),
     "full": (
@@ -229,5 +239,9 @@ EXPONENT_STUDIES: dict[str, tuple[KnownExponents | WeightExponents, ...]] = {
             )
             for dataset in ("cancer", "titanic", "iris_csv", "banknote")
         ),
+    ),
+    "paper": (
+        KnownExponents(lengths=(160, 200, 250), n_windows=400, profile="paper"),
+        *map(_all_windows, ("cancer", "titanic", "iris_csv", "banknote")),
     ),
 }

@@ -19,7 +19,9 @@ from causalprune_lib.causality.decisions import causal_decision
 from causalprune_lib.causality.granger import GrangerResult, granger_test
 from causalprune_lib.dynamics.systems import ar1, coupled_var, random_walk, white_noise
 from causalprune_lib.evidence.grid import Point
+from causalprune_lib.pruning.windows import cut_windows
 from causalprune_studies.ch04_granger.stationarity import difference_until_stationary
+from causalprune_studies.paper_networks.settings import LEGCNET_SETTINGS
 
 ALPHA = 0.05
 MAX_LAG = 14
@@ -169,9 +171,19 @@ def count(called: torch.Tensor, n_true: int) -> dict[str, float]:
     return rates
 
 
+def _windows_of_tables() -> tuple[int, ...]:
+    """How many windows the paper's trainings are cut into, table by table."""
+    found = {
+        cut_windows(1 + table.epochs * table.n_train, window=table.window).count
+        for table in LEGCNET_SETTINGS.values()
+    }
+    return tuple(sorted(found))
+
+
 GRANGER_STUDIES: dict[str, tuple[GrangerRates, ...]] = {
     "quick": (GrangerRates(),),
     "full": (
         GrangerRates(widths=(30, 44, 60, 151, 300, 487), n_effects=20, profile="full"),
     ),  # 151 and 487: the windows of the paper's cancer and banknote tables
+    "paper": (GrangerRates(widths=_windows_of_tables(), n_effects=100, profile="paper"),),
 }

@@ -37,6 +37,7 @@ LARGE = {
     "full": Recipe(
         dataset="cifar10", init="fan_out", subset=10_000, batch_size=512, epochs=10, **ADAM
     ),
+    "paper": Recipe(dataset="cifar10", init="fan_out", batch_size=512, epochs=10, **ADAM),
 }
 RATIO = 0.05  # alpha / alpha_max of the exact lasso that is compared
 PAIRS = {  # what is compared: two times the rule and the steps that it saw
@@ -103,10 +104,7 @@ def _solver_fit(spec: CausalModelFit, **changes: object) -> SolverFit:
 SOLVER_STUDIES = {
     "quick": (_solver_fit(SMALL, steps=60, ratios=(0.5, 0.1)),),
     "full": tuple(_solver_fit(s, ratios=(0.5, 0.1)) for s in CAUSAL_MODEL_STUDIES["full"]),
-    "paper": tuple(
-        _solver_fit(s, subset=None, steps=980, ratios=(0.5, 0.1), profile="paper")
-        for s in CAUSAL_MODEL_STUDIES["full"]
-    ),
+    "paper": tuple(_solver_fit(s, ratios=(0.5, 0.1)) for s in CAUSAL_MODEL_STUDIES["paper"]),
 }
 Scores = dict[str, dict[str, torch.Tensor]]  # by rule, then by layer
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from causalprune_lib._validation import check_choice
 from causalprune_lib.evidence.grid import Point, fields_of
 from causalprune_lib.evidence.provenance import code_provenance, machine_provenance
 from causalprune_lib.nets.data import Dataset
+from causalprune_lib.nets.parameters import refresh
 from causalprune_lib.nets.sources import cache_folder
 from causalprune_lib.nets.training import Training, evaluate
 from causalprune_lib.pruning.causal import CausalPruning, Recording
@@ -109,22 +110,22 @@ class PaperTable2(CausalRecipe):
         """The training after pruning."""
         return replace(super().posttraining, tolerance=self.tolerance, patience=self.patience)
 
+    @property
+    def most_epochs(self) -> int:
+        """Epochs of all phases, if nothing is shared and the rule does not stop the last one."""
+        rounds = {"none": 0, "fisher, one shot": 1, "shuffled loss": 2 * self.n_iter}
+        recorded = rounds.get(self.allocation, self.n_iter) * self.prune_epochs
+        return self.epochs + recorded + self.post_epochs
+
     def run(self, seed: int) -> Iterator[Point]:
         """Cut the network of `seed`, train on, judge."""
+        yield Point(self.finished(seed)[1])
+
+    def finished(self, seed: int) -> tuple[nn.Module, dict[str, float]]:
+        """The network of `seed` after its last training, under its masks, and its metrics."""
         data, validation = self.split()
+        network, seconds = self.started(data, seed=seed)
         path = phases_folder(self, seed)
-        phases = Folder(path, lambda: shared_fields(self) | {"seed": seed})
-
-        def pretrained() -> dict:
-            fresh = self.build(seed=seed)
-            history = self.train(fresh, data, seed=seed)
-            return {"state": stored(fresh), "seconds": float(history.frame.seconds.sum())}
-
-        network = self.build(seed=seed)
-        size = 2 * sum(values.nbytes for values in network.state_dict().values())  # and its masks
-        found = phases.get("pretrained", pretrained, n_bytes=size)
-        network.load_state_dict(found["state"])
-        seconds = {"seconds_pretraining": found["seconds"]}
 
         def posttrained() -> dict:
             masks, recorded = self.masks(network, data, path, seed=seed)
@@ -132,8 +133,27 @@ class PaperTable2(CausalRecipe):
             return {"state": stored(pruned), "metrics": metrics | {"seconds_recording": recorded}}
 
         name = f"{self.ranking} at {self.allocation}, {self.how}, {self.amount}"
-        found = phases.get(name.replace(" ", "-").replace(",", ""), posttrained, n_bytes=size)
-        yield Point({"images": len(data.x_train), **found["metrics"], **seconds})
+        name = name.replace(" ", "-").replace(",", "")
+        found = self.phases(seed).get(name, posttrained, n_bytes=_n_bytes(network))
+        metrics = {"images": len(data.x_train), **found["metrics"]}
+        pruned = restored(self.build(seed=seed), found["state"])
+        return pruned, metrics | {"seconds_pretraining": seconds}
+
+    def started(self, data: Dataset, *, seed: int) -> tuple[nn.Module, float]:
+        """The network of `seed` after its first training, and the seconds that this took."""
+
+        def pretrained() -> dict:
+            fresh = self.build(seed=seed)
+            history = self.train(fresh, data, seed=seed)
+            return {"state": stored(fresh), "seconds": float(history.frame.seconds.sum())}
+
+        network = self.build(seed=seed)
+        found = self.phases(seed).get("pretrained", pretrained, n_bytes=_n_bytes(network))
+        return restored(network, found["state"]), found["seconds"]
+
+    def phases(self, seed: int) -> Folder:
+        """What is kept of the network of `seed`."""
+        return Folder(phases_folder(self, seed), lambda: shared_fields(self) | {"seed": seed})
 
     def split(self) -> tuple[Dataset, tuple[torch.Tensor, torch.Tensor]]:
         """The data without the validation images, and those."""
@@ -248,10 +268,26 @@ def stored(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: values.detach().cpu().clone() for name, values in network.state_dict().items()}
 
 
+def restored(network: nn.Module, state: dict[str, torch.Tensor]) -> nn.Module:
+    """`network` with everything in `state`, masks too."""
+    masks = {k.removesuffix("_mask"): v.bool() for k, v in state.items() if k.endswith("_mask")}
+    if masks:
+        apply_masks(network, Masks(masks))
+    network.load_state_dict(state)
+    refresh(network)
+    return network
+
+
 def shared_fields(spec: PaperTable2) -> dict[str, object]:
     """The fields on which what is kept for several methods depends; the names of files say more."""
     own = ("ranking", "allocation", "amount", "l1_coeff", "fraction", "n_iter", "profile")
-    return {name: value for name, value in fields_of(spec).items() if name not in own}
+    shared = PaperTable2.__dataclass_fields__.keys() - own
+    return {name: value for name, value in fields_of(spec).items() if name in shared}
+
+
+def _n_bytes(network: nn.Module) -> int:
+    """Of a network and its masks."""
+    return 2 * sum(values.nbytes for values in network.state_dict().values())
 
 
 def phases_folder(spec: PaperTable2, seed: int) -> Path | None:
@@ -268,7 +304,7 @@ def phases_folder(spec: PaperTable2, seed: int) -> Path | None:
     return cache_folder() / "phases" / f"{spec.dataset}-{spec.model}-{seed}-{digest}"
 
 
-_QUICK = {
+QUICK = {
     "dataset": "digits",
     "image_size": 20,
     "subset": (640, 360),
@@ -280,14 +316,15 @@ _QUICK = {
     "post_batch_size": 64,
     "precision": "full",
 }
-_FULL = {"dataset": "cifar10", "subset": (10_000, 10_000), "post_epochs": 40, "profile": "full"}
+FULL = {"dataset": "cifar10", "subset": (10_000, 10_000), "post_epochs": 40, "profile": "full"}
 
 
-def _table(methods: tuple[tuple[str, str], ...], **options: object) -> tuple[PaperTable2, ...]:
+def methods_of(methods: Sequence[tuple[str, str]], **options: object) -> tuple[PaperTable2, ...]:
+    """A spec for each ranking and allocation."""
     return tuple(PaperTable2(ranking=r, allocation=a, **options) for r, a in methods)
 
 
-_MAIN = (  # in the order in which they are wanted
+MAIN = (  # in the order in which they are wanted
     ("dense", "none"),
     ("causal", "causal"),
     ("random", "causal"),
@@ -300,28 +337,32 @@ _PRINTED = (("causal", "causal"), ("random", "causal"))  # at the amounts and L1
 _LATER = (("fisher", "fisher"), ("random", "magnitude"))
 
 
-def _paper(dataset: str, fraction: float, amount: float) -> tuple[PaperTable2, ...]:
+def row_of_table2(
+    dataset: str, fraction: float, amount: float, l1_coeff: float = 1e-14, **options: object
+) -> tuple[PaperTable2, ...]:
     """A row of table 2: at the amount of its magnitude baseline, at its causal amount, at alpha."""
-    same = {"dataset": dataset, "profile": "paper"}
+    same = {"dataset": dataset, "profile": "paper", **options}
     return (
-        *_table(_MAIN, **same, fraction=fraction),
-        *_table(_PRINTED, **same, fraction=fraction, amount=amount),
-        *_table(_PRINTED, **same, l1_coeff=1e-14),
-        *_table(_LATER, **same, fraction=fraction),
+        *methods_of(MAIN, **same, fraction=fraction),
+        *methods_of(_PRINTED, **same, fraction=fraction, amount=amount),
+        *methods_of(_PRINTED, **same, l1_coeff=l1_coeff),
+        *methods_of(_LATER, **same, fraction=fraction),
     )
 
 
 # A mirror may hold fewer images than Tiny ImageNet has: `images` says how many there were.
 TABLE2_STUDIES: dict[str, tuple[PaperTable2, ...]] = {
-    "quick": _table(_MAIN, **_QUICK),
+    "quick": methods_of(MAIN, **QUICK),
     "full": (
-        *_table(_MAIN, **_FULL),
-        PaperTable2(**_FULL, ranking="dense", allocation="none", precision="full"),
+        *methods_of(MAIN, **FULL),
+        PaperTable2(**FULL, ranking="dense", allocation="none", precision="full"),
     ),
     "paper": (
-        *_paper("cifar10", 0.275, 0.963),
-        *_paper("fashion_mnist", 0.1, 0.6872),
-        *_table(_MAIN[1:], dataset="fashion_mnist", fraction=0.2589, amount=0.95, profile="paper"),
-        *_paper("tiny_imagenet", 0.275, 0.9608),
+        *row_of_table2("cifar10", 0.275, 0.963),
+        *row_of_table2("fashion_mnist", 0.1, 0.6872),
+        *methods_of(
+            MAIN[1:], dataset="fashion_mnist", fraction=0.2589, amount=0.95, profile="paper"
+        ),
+        *row_of_table2("tiny_imagenet", 0.275, 0.9608),
     ),
 }

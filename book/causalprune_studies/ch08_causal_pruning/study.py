@@ -383,6 +383,7 @@ _QUICK = {
     "post_epochs": 1,
 }
 _FULL = {"subset": (10_000, 10_000), "profile": "full"}
+_PAPER = {"post_epochs": 200, "post_batch_size": 512, "profile": "paper"}
 _FASHION = {"dataset": "fashion_mnist", **_FULL}
 _CIFAR10 = {"dataset": "cifar10", **_FULL}
 _SHORT = {**_FASHION, "prune_epochs": 2}
@@ -400,6 +401,12 @@ CAUSAL_PRUNING_STUDIES: dict[str, tuple[CausalRecipe, ...]] = {
         *(IteratedRun(**_SHORT, l1_coeff=alpha) for alpha in (1e-15, 1e-14, 1e-13)),
         IteratedRun(**_FASHION, prune_epochs=5, l1_coeff=1e-14),
         IteratedRun(**_CIFAR10, controls=True),
+    ),
+    "paper": (  # all images and N_post; the stopping rule is that of `PaperTable2`
+        CausalCurve(dataset="fashion_mnist", **_PAPER, thorough=(0.95,)),
+        CausalCurve(dataset="cifar10", **_PAPER, thorough=(0.95,)),
+        IteratedRun(dataset="fashion_mnist", **_PAPER, controls=True),
+        IteratedRun(dataset="cifar10", **_PAPER, controls=True),
     ),
 }
 

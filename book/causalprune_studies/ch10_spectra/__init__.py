@@ -5,6 +5,9 @@ TITLE = "Well trained?"
 STUDIES = {
     "judged-networks": "study:MNIST_STUDIES",
 }  # rows -> where the specs are
+PAPER_SIZE = {
+    "judged-networks": "the paper's MNIST, network and 50 epochs",
+}  # rows -> what of the paper's size the full specs have, which stand for it
 VERDICTS = {
     "judged-networks": "verdicts:verdicts",
 }  # rows -> what judges them

@@ -213,3 +213,4 @@ MNIST_STUDIES: dict[str, tuple[JudgedMNIST, ...]] = {
     "quick": (JudgedMNIST("digits", amounts=(0.3,)),),
     "full": (JudgedMNIST(profile="full"),),
 }
+MNIST_STUDIES["paper"] = MNIST_STUDIES["full"]  # which have the paper's size

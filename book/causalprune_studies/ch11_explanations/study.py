@@ -314,4 +314,10 @@ def _beaten(own: Mapping[str, float], others: list[dict[str, float]], name: str)
 EXPLANATION_STUDIES: dict[str, tuple[ExplanationAgreement, ...]] = {
     "quick": (ExplanationAgreement(n_random=5, examples=60, background=30),),
     "full": tuple(ExplanationAgreement(name, profile="full") for name in TABLES),
+    "paper": tuple(
+        ExplanationAgreement(
+            name, n_random=30, examples=legcnet_settings(name).n_test, profile="paper"
+        )
+        for name in TABLES
+    ),
 }

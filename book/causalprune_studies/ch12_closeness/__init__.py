@@ -5,6 +5,9 @@ TITLE = "How close?"
 STUDIES = {
     "how-close-is-close": "study:CLOSENESS_STUDIES",
 }  # rows -> where the specs are
+PAPER_SIZE = {
+    "how-close-is-close": "theorem 3.1 names no size: widths up to 1,600",
+}  # rows -> what of the paper's size the full specs have, which stand for it
 VERDICTS = {
     "how-close-is-close": "verdicts:verdicts",
     "judged-networks": "verdicts:verdict_on_mnist",
