@@ -80,3 +80,21 @@ def test_a_sortable_table_sorts_numbers_and_words_keeps_gaps_last_and_filters(br
     page.get_by_role("searchbox").fill("E-3")
     assert shown() == "c"
     page.close()
+
+
+@pytest.mark.browser
+def test_on_paper_a_table_shows_the_rows_and_columns_that_it_scrolls_on_a_screen(browser, tmp_path):
+    style = Path(__file__).parents[2] / "book" / "_static" / "book.css"
+    line = "<tr>" + "<td>some words of a cell</td>" * 8 + "</tr>"
+    box = f'<div class="paper-table" style="max-height: 9rem"><table>{line * 30}</table></div>'
+    box = f'<article class="bd-article"><style>.paper-table {{ overflow: auto; }}</style>{box}'
+    text = f"<style>{style.read_text(encoding='utf-8')}</style>{box}</article>"
+    (tmp_path / "page.html").write_text(PAGE % text)
+    page = browser.new_page(viewport={"width": 718, "height": 1016})
+    page.goto((tmp_path / "page.html").as_uri())
+    hidden = """box => [box.scrollHeight - box.clientHeight, box.scrollWidth - box.clientWidth]"""
+    there = page.locator(".paper-table")
+    assert min(there.evaluate(hidden)) > 0
+    page.emulate_media(media="print")
+    assert there.evaluate(hidden) == [0, 0]
+    page.close()
