@@ -18,7 +18,8 @@
 // Tables marked as sortable: a press on a heading sorts by it, a search and a choice of words filter.
 (() => {
   const key = (row, column) => row.cells[column].dataset.order ?? row.cells[column].textContent;
-  const compare = (a, b) => (isNaN(a) || isNaN(b) || a === "" || b === "" ? a.localeCompare(b) : a - b);
+  const words = (a, b) => a.localeCompare(b);
+  const numbers = (a, b) => a - b;
   const enhance = (table) => {
     const body = table.tBodies[0];
     const rows = [...body.rows];
@@ -30,7 +31,10 @@
         const turn = head.ariaSort === "ascending" ? -1 : 1;
         table.querySelectorAll("thead th").forEach((other) => other.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", turn === 1 ? "ascending" : "descending");
-        rows.sort((a, b) => turn * compare(key(a, column), key(b, column)));
+        const filled = rows.filter((row) => key(row, column) !== "");
+        const compare = filled.some((row) => isNaN(key(row, column))) ? words : numbers;
+        filled.sort((a, b) => turn * compare(key(a, column), key(b, column)));
+        rows.splice(0, rows.length, ...filled, ...rows.filter((row) => key(row, column) === ""));
         body.append(...rows);
         show();
       });
@@ -46,8 +50,8 @@
     all.type = "button";
     let limit = 40;
     const show = () => {
-      const words = search.value.toLowerCase().split(/\s+/);
-      const fits = rows.filter((row) => words.every((word) => row.textContent.toLowerCase().includes(word)));
+      const sought = search.value.toLowerCase().split(/\s+/);
+      const fits = rows.filter((row) => sought.every((word) => row.textContent.toLowerCase().includes(word)));
       const shown = new Set(fits.slice(0, limit));
       for (const row of rows) row.hidden = !shown.has(row);
       count.textContent = `${shown.size} of ${fits.length}`;

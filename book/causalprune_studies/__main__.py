@@ -1,9 +1,10 @@
-"""The command of the book's experiments: `python -m causalprune_studies --help`."""
+"""The book's experiments: run the studies, and list what every claim came to."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 import warnings
@@ -13,8 +14,8 @@ from pathlib import Path
 import torch
 
 from causalprune_lib._files import FileHeldError
+from causalprune_lib._validation import check_choice
 from causalprune_lib.evidence.grid import run_grid
-from causalprune_lib.evidence.ledger import DiskFullError
 from causalprune_studies import campaign, workers
 from causalprune_studies.chapters import profiles_of, rows_of_studies, studies_of
 from causalprune_studies.overview import verdicts_as_json, verdicts_as_text
@@ -24,12 +25,13 @@ RUN = f"""Run studies and keep their rows.
 
     {PROGRAM} run what-a-network-can-lose --seeds 3
 
-writes what-a-network-can-lose.csv.gz into the folder rows/measured of this package. Every row says
+writes what-a-network-can-lose.csv.gz into the folder rows/measured of this package; rows of the
+profile quick go to {campaign.QUICK_ROWS} of the folder that you are in. Every row says
 which commit, versions, device and seed gave it, so commit your changes first: rows from changed
 code are marked as such and no verdict accepts them. A run that was stopped goes on where it was.
 Full data come from $CAUSALPRUNE_DATA, the cache or the network."""
 EXPECTED = (
-    DiskFullError,
+    OSError,  # of the folder or the file: a full disk, no permission, a file where a folder must be
     FileHeldError,
     workers.MissingPackageError,
     workers.NoFreeCardError,
@@ -53,6 +55,15 @@ def seeds_of(text: str) -> tuple[int, ...]:
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be a number, 5, or different seeds, 3,7; got {text!r}.")
     return seeds
+
+
+def check_card(on: str, scheduler: str | None) -> None:
+    """Refuse a GPU that is not there before cells fail on it; the workers of a cluster have theirs.
+
+    >>> check_card("cpu", None)
+    """
+    if on == "cuda" and scheduler is None and not torch.cuda.is_available():
+        raise ValueError("on must be 'cpu' where PyTorch sees no GPU; got 'cuda'.")
 
 
 def known_rows() -> str:
@@ -91,7 +102,7 @@ def parser_of(arguments: Sequence[str]) -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="say what is to do, how long it takes, what it needs"
     )
     add("--retry-errors", action="store_true", help="run again the cells that ended in an error")
-    add("--out", type=Path, metavar="FOLDER", help="where the files go, instead of rows/measured")
+    add("--out", type=Path, metavar="FOLDER", help="where the files go instead")
     place = run.add_argument_group("where the work is done")
     add = place.add_argument
     add("--backend", default="loky", help="loky (processes, the default), threading or dask")
@@ -108,6 +119,7 @@ def parser_of(arguments: Sequence[str]) -> argparse.ArgumentParser:
 def run_command(chosen: argparse.Namespace) -> int:
     """Plan, then list, describe or run; the exit status: 1 if a cell ended in an error."""
     seeds = seeds_of(chosen.seeds)
+    check_choice("on", chosen.on, ("cpu", "cuda"))
     if chosen.list and chosen.json:
         print(json.dumps(list(campaign.stored()), indent=1))
         return 0
@@ -130,6 +142,7 @@ def run_command(chosen: argparse.Namespace) -> int:
         if len(plans) > 1:
             print(campaign.summed(plans))
         return 0
+    check_card(chosen.on, chosen.scheduler)
     began, errors = time.monotonic(), 0
     pool = workers.pool(chosen.backend, jobs=chosen.jobs, scheduler=chosen.scheduler, on=chosen.on)
     with workers.EnergyMeter() as energy, pool as n_jobs:
@@ -150,17 +163,27 @@ def run_command(chosen: argparse.Namespace) -> int:
     return int(errors > 0)
 
 
+def note(message: Warning, *_: object) -> None:
+    """Tell a warning in one line, with the library's options by the names of this command."""
+    print(f"note: {message}".replace("retry_errors=True", "--retry-errors"), file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and do what it says; an error that has a name is told in one line."""
     arguments = sys.argv[1:] if arguments is None else arguments
     chosen = parser_of(arguments).parse_args(arguments)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+            warnings.showwarning = note
             if chosen.command == "verdicts":
-                print(verdicts_as_json() if chosen.json else verdicts_as_text())
+                print(verdicts_as_json() if chosen.json else verdicts_as_text(), flush=True)
                 return 0
-            return run_command(chosen)
+            status = run_command(chosen)
+            sys.stdout.flush()  # here, where a closed pipe is no surprise
+            return status
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, *EXPECTED) as problem:
         print(f"{PROGRAM}: {type(problem).__name__}: {problem}", file=sys.stderr)
         return 2

@@ -123,7 +123,7 @@ def listed(seeds: Sequence[int]) -> Iterator[str]:
             n, done = len(specs) * len(seeds), _n_measured(specs, seeds, good)
             line += f"{(n if profile == 'quick' else f'{done}/{n}') if there_is else '-':>12}"
         yield line
-    yield f"\nCells with {len(seeds)} seeds: measured/all; the rows of quick cells are not kept."
+    yield f"\nCells with {len(seeds)} seeds: measured/all; quick cells are only counted."
     yield "Where '-' stands a study has no such profile."
     same = {rows: size for rows in rows_of_studies() if (size := paper_size_of(rows))}
     if same:

@@ -42,12 +42,11 @@ def verdicts_as_json() -> str:
 
 
 def verdicts_as_text() -> str:
-    """A line for each verdict: chapter, claim, where, the word, and the effect."""
+    """A line for each verdict: chapter, claim, where, the word, the effect and its measure."""
     lines = []
     for chapter, name, verdict in all_verdicts():
-        where = ", ".join(filter(None, (verdict.dataset, verdict.cell)))
-        found = verdict.estimate or "not measured"
-        lines.append(f"{chapter.PAGE[:2]}  {name} ({where}): {verdict.word}; {found}")
+        found = f"{verdict.estimate} {verdict.measure}" if verdict.estimate else "not measured"
+        lines.append(f"{chapter.PAGE[:2]}  {name} ({place_of(verdict)}): {verdict.word}; {found}")
     return "\n".join(lines)
 
 
@@ -112,15 +111,15 @@ class forest_table:
         own = " (the book’s own question)" if verdict.asked_by == "book" else ""
         scale = ", ".join(f"{name} {share:.0%}" for name, share in verdict.scale.items())
         paper = "" if verdict.paper_effect is None else f"{verdict.paper_effect:.3g}"
-        place = -math.inf if found is None else positions(verdict, found)[1]
+        place = "" if found is None else positions(verdict, found)[1]
         effect = f"{found}<br><small>{escape(verdict.measure)}</small>" if found else ""
         cells = (
             (number, f'<a href="{chapter.PAGE}.html">{number}</a>'),
             (name, f"{escape(name)}{own}"),
             (where, escape(where)),
             (list(WORDS).index(verdict.word), verdict.word),
-            (place, effect),
-            (place, paper),
+            ("" if found is None else found.effect, effect),
+            ("" if verdict.paper_effect is None else verdict.paper_effect, paper),
             (place, "" if found is None else _drawn(verdict)),
             (scale, scale),
         )

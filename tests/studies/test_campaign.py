@@ -91,6 +91,7 @@ def test_the_command_runs_as_a_module():
         (["legcnet", "--backend", "lokey"], "backend must be .* Did you mean 'loky'"),
         (["legcnet", "--scheduler", "tcp://a:1"], "scheduler must be left out"),
         (["legcnet", "--jobs", "0"], "jobs must be >= 1; got 0"),
+        (["legcnet", "--on", "cudda"], "on must be .* Did you mean 'cuda'"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(arguments, complaint, capsys):
@@ -232,6 +233,36 @@ def test_a_full_disk_is_told_in_a_line(slow, capsys, monkeypatch):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_a_folder_that_cannot_be_is_told_in_a_line_before_any_work(slow, capsys, tmp_path, out):
+    (tmp_path / "file").touch()
+    status, _, err = told(capsys, "run", "legcnet", "--on", "cpu", "--out", str(tmp_path / out))
+    assert status == 2
+    assert str(tmp_path / out) in err
+    assert runs(slow) == []
+
+
+def test_a_card_that_is_not_there_is_refused_before_cells_fail_on_it(slow, capsys, monkeypatch):
+    monkeypatch.setattr(command.torch.cuda, "is_available", lambda: False)
+    status, _, err = told(capsys, "run", "legcnet", "--on", "cuda")
+    assert status == 2
+    assert "on must be 'cpu' where PyTorch sees no GPU; got 'cuda'" in err
+    assert not tables.MEASURED.exists()
+    assert told(capsys, "run", "legcnet", "--on", "cuda", "--dry-run")[0] == 0
+    command.check_card("cuda", "tcp://a:1")  # the workers of a cluster have their own
+
+
+def test_a_reader_who_stops_reading_sees_no_traceback():
+    arguments = [sys.executable, "-m", "causalprune_studies", "run", "legcnet", "--dry-run"]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": buffered}
+    with subprocess.Popen(arguments, **pipes) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert said == b""
+    assert process.returncode == 0
+
+
 def test_cells_that_failed_are_said_and_run_again_when_asked(tmp_path, monkeypatch, capsys):
     bad = PruningCurve(**TINY | {"amounts": (7.5,)})
     monkeypatch.setattr(campaign, "studies_of", lambda *_, **__: (bad,))
@@ -239,6 +270,7 @@ def test_cells_that_failed_are_said_and_run_again_when_asked(tmp_path, monkeypat
     status, _, err = told(capsys, *arguments)
     assert status == 1
     assert "note: 1 of 1 cells hold an error" in err
+    assert "--retry-errors runs them again" in err
     assert "0 of 1 cells to do" in told(capsys, *arguments)[1]
     assert "1 of 1 cells to do" in told(capsys, *arguments, "--retry-errors")[1]
 

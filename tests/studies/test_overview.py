@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -65,3 +66,22 @@ def test_the_data_say_all_that_was_asked(monkeypatch):
     assert counts.index.tolist() == list(WORDS)
     assert counts.loc["reproduced"].to_dict() == {"8": 2, "all": 2}
     assert counts.to_numpy().sum() == 4
+
+
+def test_numbers_sort_by_what_the_reader_sees_and_gaps_have_no_place():
+    one = verdict(5, 0, 10, paper_effect=20)
+    bare = Verdict(**COMMON, says="above", margin=(-1, 1), estimate=None)
+    page = overview.forest_table(((PAGE, "one", one), (PAGE, "two", bare)))._repr_html_()
+    keys = re.findall(r'data-name="(effect|paper|from)[^"]*" data-order="([^"]*)"', page)
+    assert keys == [
+        *(("effect", "5"), ("paper", "20"), ("from", "0.25")),
+        *(("effect", ""), ("paper", ""), ("from", "")),
+    ]
+
+
+def test_the_text_says_what_was_measured_and_where_as_readers_call_it(monkeypatch):
+    one = verdict(5, 0.5, 10, paper_effect=10, dataset="cifar10", cell="95% pruned")
+    monkeypatch.setattr(overview, "all_verdicts", lambda: [(PAGE, "one", one)])
+    line = overview.verdicts_as_text()
+    assert line.startswith("08  one (CIFAR-10, 95% pruned): reproduced; 5.0 (0.5 to 10.0; ")
+    assert line.endswith(") points")
