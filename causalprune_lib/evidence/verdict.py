@@ -69,6 +69,7 @@ class Verdict:
     control: str  # the comparison that would have exposed the claim if it were false
     control_estimate: Estimate | None = None  # the same effect, shown by the control
     beyond_control: Estimate | None = None  # the effect minus the control's, pair by pair
+    control_missing: bool = False  # there is one, and it was not run here
     paper_effect: float | None = None  # where the paper prints one
     none: float = 0.0  # no effect; 1 for a ratio
     dataset: str = "all"
@@ -106,7 +107,7 @@ class Verdict:
         if any(self.scale[name] < least for name, least in self.least_scale.items()):
             return "not tested at the paper's scale"
         word = self._word(self.estimate)
-        if word != "reproduced" or self.control_estimate is None:
+        if word != "reproduced" or (self.control_estimate is None and not self.control_missing):
             return word
         shown = self.control_does_it
         if shown is None:

@@ -105,6 +105,12 @@ def test_reproduced_beside_a_control_means_that_the_control_does_not_do_it():
     assert {v.control_does_it for v in of(TOO)} == {True}
 
 
+def test_without_its_control_nothing_is_reproduced():
+    for verdict, word in ALONE:
+        missing = replace(verdict, control_missing=True).word
+        assert missing == (UNDECIDED if word == REPRODUCED else word)
+
+
 def test_a_control_changes_no_other_word():
     for verdict, word in ALL:
         alone = replace(verdict, control_estimate=None, beyond_control=None).word
