@@ -36,6 +36,7 @@ class Finding:
     estimate: Estimate | None  # None: not measured
     control_estimate: Estimate | None = None  # the same effect, shown by the control
     beyond_control: Estimate | None = None  # the effect minus the control's, pair by pair
+    control_missing: bool = False  # there is one, and it was not run here
     paper_effect: float | None = None  # in this cell, in the claim's unit
     scale: Mapping[str, float] = field(default_factory=dict)  # quantity -> share of the paper's
     cell: str = ""  # of the paper's table or figure, where a data set has several
@@ -121,6 +122,7 @@ def _verdict(claim: Claim, finding: Finding) -> Verdict:
         control=claim.control,
         control_estimate=finding.control_estimate,
         beyond_control=finding.beyond_control,
+        control_missing=finding.control_missing,
         scale=known | dict(finding.scale),
         least_scale=claim.least_scale,
         passes_where_known=finding.passes_where_known,

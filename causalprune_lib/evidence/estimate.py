@@ -77,10 +77,18 @@ class Estimate:
             leaves: so much of the law may still lie elsewhere.
         """
         values, (least, most) = np.asarray(values, dtype=float), bounds
+        if values.ndim != 1:
+            raise ValueError(f"values must have one axis (n,); got shape {values.shape}.")
         if not (np.isfinite(values) & (values >= least) & (values <= most)).all():
             raise ValueError(f"values must be finite and in {bounds}; got {values.tolist()}.")
         if clusters is not None:
-            found = pd.Series(values).groupby(np.asarray(clusters, dtype=object), sort=False)
+            clusters = np.asarray(clusters, dtype=object)
+            if clusters.shape != values.shape or pd.isna(clusters).any():
+                raise ValueError(
+                    f"clusters must name one for each of {len(values)} values; got "
+                    f"{clusters.tolist()}."
+                )
+            found = pd.Series(values).groupby(clusters, sort=False)
             values = found.mean().to_numpy()
         n = len(values)
         low, high = t_interval(values, level)
@@ -98,7 +106,10 @@ class Estimate:
         >>> print(Estimate.of_ratio([0.5, 1.0, 2.0], units="networks"))
         1.0 (0.2 to 5.6; 3 networks)
         """
-        logs = cls.of_mean(np.log(np.asarray(values, dtype=float)), **options)
+        values = np.asarray(values, dtype=float)
+        if not (values > 0).all():
+            raise ValueError(f"values must be positive; got {values.tolist()}.")
+        logs = cls.of_mean(np.log(values), **options)
         ends = map(math.exp, (logs.effect, logs.low, logs.high))
         return cls(*ends, logs.n, logs.units, logs.sd, ratio=True)
 
@@ -111,6 +122,9 @@ class Estimate:
         """
         from statsmodels.stats.proportion import proportion_confint
 
+        check_int("n", n, minimum=2)
+        if check_int("k", k, minimum=0) > n:
+            raise ValueError(f"k must be at most n = {n}; got {k}.")
         low, high = proportion_confint(k, n, alpha=1 - level, method="beta")
         return cls(k / n, float(low), float(high), n, units, math.sqrt(k / n * (1 - k / n)))
 

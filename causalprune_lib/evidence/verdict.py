@@ -69,6 +69,7 @@ class Verdict:
     control: str  # the comparison that would have exposed the claim if it were false
     control_estimate: Estimate | None = None  # the same effect, shown by the control
     beyond_control: Estimate | None = None  # the effect minus the control's, pair by pair
+    control_missing: bool = False  # there is one, and it was not run here
     paper_effect: float | None = None  # where the paper prints one
     none: float = 0.0  # no effect; 1 for a ratio
     dataset: str = "all"
@@ -87,6 +88,14 @@ class Verdict:
         least, most = self.margin
         if not least <= self.none <= most or least == most:
             raise ValueError(f"margin must hold {self.none} (none); got {self.margin!r}.")
+        if self.estimate and self.estimate.ratio and least <= 0:
+            raise ValueError(f"margin of a ratio must be above 0; got {self.margin!r}.")
+        numbers = {"paper_effect": self.paper_effect} | {
+            f"scale[{k!r}]": v for k, v in self.scale.items()
+        }
+        for name, number in numbers.items():
+            if number is not None and not math.isfinite(number):
+                raise ValueError(f"{name} must be a finite number; got {number!r}.")
         for name in self.least_scale:
             check_choice("least_scale: each", name, self.scale)
 
@@ -98,7 +107,7 @@ class Verdict:
         if any(self.scale[name] < least for name, least in self.least_scale.items()):
             return "not tested at the paper's scale"
         word = self._word(self.estimate)
-        if word != "reproduced" or self.control_estimate is None:
+        if word != "reproduced" or (self.control_estimate is None and not self.control_missing):
             return word
         shown = self.control_does_it
         if shown is None:
@@ -177,18 +186,23 @@ class Verdict:
             return ""
         if self._word(self.estimate) == "reproduced":
             return "the effect is there; whether the control shows it too cannot be told"
-        found, ratio = self.estimate, self.estimate.ratio
-        if self.says in ("above", "below"):
+        found, ratio, (least, most) = self.estimate, self.estimate.ratio, self.margin
+
+        def gap(end: float) -> float:
+            """How far what was found lies from a limit; times, of ratios."""
+            return max(found.effect / end, end / found.effect) if ratio else abs(found.effect - end)
+
+        if self.says not in ("above", "below"):
+            limits = {"not below": (least,), "not above": (most,), "within": self.margin}
+            distance, said = min(map(gap, limits[self.says])), "to tell it from the limit: "
+        else:
             distance = self.target / self.none if ratio else self.target - self.none
             power, printed = found.power(distance), self.target == self.paper_effect
             what = "the paper's effect" if printed else "an effect that matters"
             said = "" if math.isnan(power) else f"power {power:.0%} for {what}; "
-        else:  # how far what was found lies from the limit
-            ends = dict(zip(("not below", "not above"), self.margin, strict=True))
-            limits = [ends[self.says]] if self.says in ends else self.margin
-            gaps = [found.effect / end if ratio else found.effect - end for end in limits]
-            distance = min(gaps, key=lambda gap: abs(math.log(gap) if ratio else gap))
-            said = "to tell it from the limit: "
+            if (found.units_needed(distance) or found.n + 1) <= found.n:
+                end = min(self.target, most) if self.says == "above" else max(self.target, least)
+                distance, said = max(gap(self.none), gap(end)), said + "to tell what was found: "
         needed = found.units_needed(distance)
         return "" if needed is None else f"{said}{max(needed, found.n + 1)} {found.units} for 80%"
 

@@ -151,11 +151,23 @@ def test_no_number_of_units_is_given_without_a_spread_or_beyond_all_reason():
         ([0.1], {}, "n must be .*2"),
         ([0.1, 0.2], {"clusters": ["a", "a"]}, "n must be .*2"),
         ([], {}, "n must be .*2"),
+        ([0.1, 0.2, 0.3], {"clusters": ["a", "b"]}, "clusters must name one for each of 3 values"),
+        ([0.1, 0.2, 0.3], {"clusters": ["a", None, "b"]}, "clusters must name .*None"),
+        ([[0.1, 0.2], [0.3, 0.4]], {}, r"values must have one axis .*\(2, 2\)"),
     ],
 )
 def test_values_that_give_no_interval_are_refused(values, options, message):
     with pytest.raises(ValueError, match=message):
         Estimate.of_mean(values, units="networks", **options)
+
+
+def test_what_is_no_share_and_no_ratio_is_refused():
+    with pytest.raises(ValueError, match="k must be at most n = 10; got 11"):
+        Estimate.of_share(11, 10, units="networks")
+    with pytest.raises(ValueError, match="n must be >= 2; got 0"):
+        Estimate.of_share(0, 0, units="networks")
+    with pytest.raises(ValueError, match=r"values must be positive; got \[0.0, 2.0\]"):
+        Estimate.of_ratio([0, 2], units="networks")
 
 
 @pytest.mark.parametrize("ends", [(0.2, 0.1, 0.3), (0.0, math.nan, 1.0), (0.0, 0.5, math.inf)])

@@ -105,6 +105,12 @@ def test_reproduced_beside_a_control_means_that_the_control_does_not_do_it():
     assert {v.control_does_it for v in of(TOO)} == {True}
 
 
+def test_without_its_control_nothing_is_reproduced():
+    for verdict, word in ALONE:
+        missing = replace(verdict, control_missing=True).word
+        assert missing == (UNDECIDED if word == REPRODUCED else word)
+
+
 def test_a_control_changes_no_other_word():
     for verdict, word in ALL:
         alone = replace(verdict, control_estimate=None, beyond_control=None).word
@@ -209,6 +215,25 @@ def test_an_undecided_verdict_says_what_would_decide():
     assert claim(3.0, 6.0, paper_effect=2.0).decides == ""
 
 
+@pytest.mark.parametrize(
+    ("ends", "options", "distance"),
+    [
+        ((-1.19, -0.42), {"says": "not below"}, 1 - 0.805),  # from the margin's end
+        ((0.42, 1.19), {"says": "within"}, 1 - 0.805),
+        ((-2.0, 8.0), {"paper_effect": 32.0}, 3.0),  # from none: the nearer end is the margin's
+        ((-8.0, 2.0), {"paper_effect": 32.0}, 4.0),  # from the margin's end
+    ],
+)
+def test_enough_units_and_undecided_says_how_many_tell_what_was_found(ends, options, distance):
+    middle, half = sum(ends) / 2, (ends[1] - ends[0]) / 2
+    found = Estimate(middle, *ends, 10, "starts", sd=1.4 * half)
+    verdict = replace(claim(*ends, **options), estimate=found)
+    assert verdict.word == UNDECIDED
+    needed = found.units_needed(distance)
+    assert needed > 10
+    assert verdict.decides.endswith(f": {needed} starts for 80%")
+
+
 def test_a_row_holds_word_effect_interval_margin_units_scale_and_control():
     verdict = claim(
         1.5,
@@ -239,6 +264,9 @@ def test_a_row_holds_word_effect_interval_margin_units_scale_and_control():
         ({"margin": (0.0, 0.0)}, "margin must hold 0"),
         ({"margin": (2.0, -2.0)}, "margin must hold 0"),
         ({"least_scale": {"images": 0.5}}, "least_scale"),
+        ({"scale": {"images": np.nan}}, r"scale\['images'\] must be a finite number; got nan"),
+        ({"paper_effect": np.nan}, "paper_effect must be a finite number; got nan"),
+        ({"estimate": Estimate.of_ratio([1, 2], units="networks")}, "margin of a ratio must be"),
     ],
 )
 def test_a_verdict_that_says_too_little_is_refused(change, message):

@@ -169,6 +169,9 @@ def test_claims_about_final_accuracy_need_the_papers_epochs():
 def test_every_cell_of_table_2_is_there_measured_or_not():
     cells = [key for key in found() if key[0] == "beats magnitude, iterated"]
     assert sum("as in table 2" in cell for *_, cell in cells) == 8
+    both = made_up()
+    fashion = found(both[both.dataset == "fashion_mnist"])
+    assert ("beats magnitude, iterated", "cifar10", "lenet, as in table 2") in fashion
     drawn = found()
     for *_, cell in (("imagenet", "ResNet50, 80% at once"),):
         assert drawn["beats CHITA", "imagenet", cell].word == "not tested"
@@ -202,8 +205,12 @@ def test_overlap_is_held_against_independent_masks():
 
 
 def test_robust_means_within_two_points_and_l1_must_rise_each_time():
-    assert words("robust to N_iter") == words("robust to N_prune") == {"reproduced"}
-    assert words("robust to N_iter", by_iteration=-0.1) == {"contradicted"}
+    scale = {"post_epochs": 200, "subset": "[50000, 10000]"}
+    alike, falls = (made_up(by_iteration=by).assign(**scale) for by in (0, -0.1))
+    for name in ("robust to N_iter", "robust to N_prune"):
+        assert words(name, rows=alike) == {"reproduced"}
+        assert words(name) == {"not tested at the paper's scale"}
+    assert words("robust to N_iter", rows=falls) == {"contradicted"}
     assert words("L1_coeff decides the amount") == {"reproduced"}
     assert words("L1_coeff decides the amount", alpha_step=-0.1) == {"contradicted"}
 

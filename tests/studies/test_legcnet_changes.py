@@ -141,8 +141,8 @@ def test_overlap_with_other_windows_is_judged_against_one_half(jaccard, expected
     [
         ("twins beat random masks", {"twin": 0.05}, "reproduced"),
         ("twins find the network's own causes", {"twin": 0.1}, "reproduced"),
-        ("beats random masks, scaled", {"scaled": 0.02}, "reproduced"),
-        ("beats magnitude, scaled", {"scaled": 0.02}, "reproduced"),
+        ("beats random masks, scaled", {"scaled": 0.02}, "undecided"),  # no control was run
+        ("beats magnitude, scaled", {"scaled": 0.02}, "undecided"),  # no control was run
         ("keeps accuracy, scaled", {"scaled": -0.05}, "contradicted"),
     ],
 )

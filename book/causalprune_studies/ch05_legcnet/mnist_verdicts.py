@@ -135,7 +135,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "MNIST: causes are the network's own",
+        "MNIST: causes are told from noise",
         "The Granger test tells the weights that cause this network's error (section 3).",
         "% of the weights called causal, by its own exponents minus by the same shuffled in time",
         "above",

@@ -21,7 +21,7 @@ Paper: arXiv:2308.09955.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
@@ -93,25 +93,36 @@ def _beside(
             here = rows[rows.who.isin(who)]
             left_out = [name for name in here.dataset.unique() if too_few_windows(name, variant)]
             tested = here[~here.dataset.isin(left_out)]
+            no_control = who[2] not in set(here.who)
             for dataset, part in here.groupby("dataset", sort=False):
                 units = part.units.iloc[0]
                 yield Finding(
                     dataset,
                     **compared_in_percent(part, *who, units=units),
+                    control_missing=no_control,
                     paper_effect=None if paper is None else _number(paper(dataset, variant)),
                     cell=variant,
                     note=_no_test(dataset, variant)
                     if dataset in left_out
                     else _one_row(metric, units),
                 )
+            names = tested.dataset.unique()
             yield Finding(
                 ALL,
                 **compared_in_percent(tested, *who, units="tables", cluster="table"),
-                paper_effect=None if paper is None else _number(over_tables(paper, variant)),
+                control_missing=no_control,
+                paper_effect=None if paper is None else _number(over_tables(paper, variant, names)),
                 cell=variant,
-                note=_leaves_out(variant, left_out)
-                or ("" if who[2] in set(here.who) else NO_CONTROL)
-                or said_of * (variant == "FT"),
+                note="; ".join(
+                    filter(
+                        None,
+                        (
+                            _leaves_out(variant, left_out),
+                            NO_CONTROL * no_control,
+                            said_of * (variant == "FT"),
+                        ),
+                    )
+                ),
             )
 
     return find
@@ -192,9 +203,9 @@ def most_epochs(dataset: str) -> int:
     return mnist_settings().epochs if dataset == "mnist" else LEGCNET_SETTINGS[dataset].max_epochs
 
 
-def over_tables(paper: Printed, variant: str) -> float:
-    """The mean of what is printed for the tables, both irises as one."""
-    values = pd.Series({name: paper(name, variant) for name in LEGCNET_SETTINGS})
+def over_tables(paper: Printed, variant: str, names: Iterable[str] = LEGCNET_SETTINGS) -> float:
+    """The mean of what is printed for the tables in `names`, both irises as one."""
+    values = pd.Series({name: paper(name, variant) for name in names}, dtype=float)
     return round(float(values.rename({"iris3f": "iris_csv"}).groupby(level=0).mean().mean()), 6)
 
 
@@ -369,7 +380,7 @@ CLAIMS = (
         _partial("epochs"),
     ),
     Claim(
-        "causes are the network's own",
+        "causes are told from noise",
         "The weights that are kept are those that cause the error (sections 2.2, 3.6).",
         "% of the weights called causal, by the network's own exponents minus by noise",
         "above",

@@ -17,11 +17,13 @@ Paper: "A Granger-causal perspective on gradient descent with application to pru
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pandas as pd
 
 from causalprune_lib.evidence.estimate import Estimate
 from causalprune_lib.evidence.verdict import Verdict, require_full
+from causalprune_studies.ch08_causal_pruning.verdicts import PAPER, scale_of
 from causalprune_studies.ch09_flat_minima.tables import (
     MEASURES,
     at_equal_loss,
@@ -39,6 +41,20 @@ LOSS = "low training loss"
 def verdicts(rows: pd.DataFrame) -> dict[str, tuple[Verdict, ...]]:
     """The verdicts on each of `CLAIMS`; refuses rows that are not full."""
     return draw_verdicts(CLAIMS, require_full(rows))
+
+
+def _with_scale(
+    find: Callable[[pd.DataFrame], Iterator[Finding]],
+) -> Callable[[pd.DataFrame], Iterator[Finding]]:
+    """What `find` finds, with the share of the paper's scale: these networks are pruned once."""
+
+    def scaled(rows: pd.DataFrame) -> Iterator[Finding]:
+        for found in find(rows):
+            here = rows[rows.dataset == found.dataset].assign(n_iter=1)
+            known = found.estimate is not None and found.dataset in PAPER["images"]
+            yield replace(found, scale=scale_of(here, found.dataset)) if known else found
+
+    return scaled
 
 
 def _eigenvalues(base: str) -> Callable[[pd.DataFrame], Iterator[Finding]]:
@@ -109,7 +125,7 @@ CLAIMS = (
         "not above",
         HALF_AS_MUCH,
         "random weights at causal's counts per layer, over the dense network",
-        _eigenvalues("dense"),
+        _with_scale(_eigenvalues("dense")),
         none=1.0,
     ),
     Claim(
@@ -120,7 +136,7 @@ CLAIMS = (
         "below",
         HALF_AS_MUCH,
         "random weights at causal's counts per layer, over magnitude",
-        _eigenvalues("magnitude"),
+        _with_scale(_eigenvalues("magnitude")),
         none=1.0,
     ),
     Claim(
@@ -131,7 +147,7 @@ CLAIMS = (
         "below",
         HALF_AS_MUCH,
         "random weights at causal's counts per layer, over magnitude",
-        _landscape,
+        _with_scale(_landscape),
         none=1.0,
     ),
     Claim(
@@ -142,6 +158,6 @@ CLAIMS = (
         "above",
         (-0.2, 0.2),
         "the rank correlation of a low training loss with accuracy",
-        _accuracy,
+        _with_scale(_accuracy),
     ),
 )
