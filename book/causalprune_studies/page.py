@@ -154,8 +154,21 @@ def _box(name: str, verdicts: Sequence[Verdict]) -> str:
         f":::{{admonition}} Verdict: {name}\n:class: verdict\n"
         f"**{in_few_words(verdicts)}.** {first.claim}{own}\n\n"
         f"Effect: {first.measure}. From {first.margin[0]:g} to {first.margin[1]:g} it counts as "
-        f"none. Control: {first.control}.\n\n" + "\n".join(table) + f"\n{_notes(verdicts)}\n:::"
+        f"none. Control: {first.control}.{_scale(verdicts)}\n\n"
+        + "\n".join(table)
+        + f"\n{_notes(verdicts)}\n:::"
     )
+
+
+def _scale(verdicts: Sequence[Verdict]) -> str:
+    """The shares of the paper's scale that the measured verdicts have, from least to most."""
+    shares: dict[str, list[float]] = {}
+    for verdict in verdicts:
+        for name, share in verdict.scale.items() if verdict.estimate else ():
+            shares.setdefault(name, []).append(share)
+    ends = {name: (f"{min(found):.0%}", f"{max(found):.0%}") for name, found in shares.items()}
+    said = [f"{name} {' to '.join(dict.fromkeys(both))}" for name, both in ends.items()]
+    return f" Of the paper's scale: {', '.join(said)}." if said else ""
 
 
 def _notes(verdicts: Sequence[Verdict]) -> str:

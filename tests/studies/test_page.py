@@ -120,13 +120,14 @@ def test_criteria_are_a_list():
 def test_a_claim_is_a_box_with_a_line_for_each_verdict():
     found = Estimate(3.0, 2.0, 4.0, 3, "networks")
     options = {"estimate": found, "control_estimate": found.times(0.5), "paper_effect": 4.0}
-    first = Verdict(**ONE, margin=(-1, 1), dataset="iris", **options)
+    first = Verdict(**ONE, margin=(-1, 1), dataset="iris", scale={"images": 0.2}, **options)
     other = Verdict(**ONE, margin=(-1, 1), dataset="digits", estimate=None, note="no rows")
     box = book.verdict_boxes({"one": (first, other)}).data
     assert box.startswith(":::{admonition} Verdict: one\n:class: verdict\n")
     does_too = "reproduced, and the control does it too"
     assert f"| iris | {does_too} | 3.0 (2.0 to 4.0) | 3 networks | 4 | 1.50 (1.00 to 2.00) |" in box
     assert "| digits | not tested |" in box
+    assert "Control: chance. Of the paper's scale: images 20%.\n" in box
     assert box.endswith("- digits: no rows.\n:::")
     assert "paper" not in book.verdict_boxes({"one": (other,)}).data  # no column of nothing
 
