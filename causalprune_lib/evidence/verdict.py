@@ -19,8 +19,8 @@ from causalprune_lib.evidence.estimate import Estimate
 from causalprune_lib.evidence.statistics import require_columns
 
 WORDS = {  # word -> what it means
-    "reproduced": 'the interval leaves out "no effect", holds or exceeds the paper\'s effect, and the '
-    "control does not do it",
+    "reproduced": "the interval leaves out “no effect”, holds or exceeds the paper's effect, and "
+    "the control does not do it",
     "reproduced, and the control does it too": "the same, but the control shows it as well",
     "partly": "the direction is right, or nothing is lost, and the size is not the paper's",
     "contradicted": "the interval excludes the paper's effect, and lies within the margin or on "
