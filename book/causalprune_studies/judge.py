@@ -13,12 +13,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from causalprune_lib.evidence.estimate import Estimate
-from causalprune_lib.evidence.statistics import (
-    PairedDifference,
-    paired_difference,
-    require_columns,
-    summarise,
-)
+from causalprune_lib.evidence.statistics import require_columns
 from causalprune_lib.evidence.verdict import Verdict
 
 PAPER, BOOK = "paper", "book"
@@ -135,13 +130,20 @@ def gaps(
     frame: pd.DataFrame, between: str, a: object, b: object, *, pair_on: Sequence[str]
 ) -> pd.Series:
     """`a` minus `b` of column `between`, for every pair that has both, by the columns `pair_on`."""
-    require_columns("frame", frame, [between, *pair_on, "value"])
-    sides = frame[frame[between].isin([a, b])]
-    sides = sides.pivot(index=list(pair_on), columns=between, values="value")
+    sides = _sides(frame, between, (a, b), pair_on)
     missing = [side for side in (a, b) if side not in sides]
     if missing:
         raise NotMeasuredError(f"{between} {', '.join(map(repr, missing))}")
     return (sides[a] - sides[b]).dropna()
+
+
+def _sides(
+    frame: pd.DataFrame, between: str, sides: Sequence[object], pair_on: Sequence[str]
+) -> pd.DataFrame:
+    """The values of those `sides` that are there (columns), for every pair (rows)."""
+    require_columns("frame", frame, [between, *pair_on, "value"])
+    found = frame[frame[between].isin(sides)]
+    return found.pivot(index=list(pair_on), columns=between, values="value")
 
 
 def estimate(values: pd.Series, units: str, *, factor: float = 1.0, **options) -> Estimate:
@@ -171,10 +173,8 @@ def compared(
     Over the pairs that have all three; without estimates where these are too few. `cluster` is one
     of the columns `pair_on`: its values are then the units. `bounds` are those of a difference.
     """
-    require_columns("frame", frame, [between, *pair_on, "value"])
-    sides = frame[frame[between].isin([method, base, control])]
-    sides = sides.pivot(index=list(pair_on), columns=between, values="value")
-    sides = sides.reindex(columns=[method, base, control]).dropna()
+    three = [method, base, control]
+    sides = _sides(frame, between, three, pair_on).reindex(columns=three).dropna()
     clusters = None if cluster is None else sides.index.get_level_values(cluster)
     if len(sides if cluster is None else set(clusters)) < 2:
         return {"estimate": None}
@@ -188,35 +188,25 @@ def compared(
     }
 
 
+def levels(
+    own: pd.Series, control: pd.Series, units: str, *, cluster: str | None = None, **options
+) -> dict[str, Estimate]:
+    """What a method and its control show, each by itself: fields of a `Finding`.
+
+    Both are indexed by unit. Where they differ by the same everywhere there is no lead to estimate.
+    """
+
+    def over(values: pd.Series, **kept) -> Estimate:
+        clusters = None if cluster is None else values.index.get_level_values(cluster)
+        return estimate(values, units, clusters=clusters, **kept)
+
+    found = {"estimate": over(own, **options), "control_estimate": over(control, **options)}
+    lead = (own - control).dropna()
+    if lead.nunique() > 1:
+        found["beyond_control"] = over(lead, factor=options.get("factor", 1.0))
+    return found
+
+
 def metric_rows(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The rows of one metric."""
     return rows[rows.metric == metric]
-
-
-def mean_of(frame: pd.DataFrame, value: str = "value") -> pd.Series:
-    """Mean, interval and n over the rows of `frame`, each of which counts as a seed."""
-    one = pd.DataFrame({"all": "", "seed": range(len(frame)), "value": frame[value].to_numpy()})
-    return summarise(one, "all").iloc[0]
-
-
-def gap_of(
-    frame: pd.DataFrame, between: str, pair_on: str | Sequence[str], *, a: str, b: str
-) -> PairedDifference:
-    """`a` minus `b` over pairs; of the other columns only seed, dataset and value are kept."""
-    kept = [c for c in (between, "seed", "dataset", "value") if c in frame]
-    return paired_difference(frame[kept], between=between, a=a, b=b, pair_on=pair_on)
-
-
-def said(gap: PairedDifference) -> str:
-    """A difference and its interval, for a sentence about a control."""
-    return f"{gap.mean:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}"
-
-
-def said_mean(mean: pd.Series, digits: int = 3) -> str:
-    """A mean and its interval, for a sentence about a control."""
-    return f"{mean['mean']:.{digits}f}, {mean.low:.{digits}f} to {mean.high:.{digits}f}"
-
-
-def listed(rates: Mapping[str, float] | pd.Series) -> str:
-    """Rates by name, in percent."""
-    return ", ".join(f"{name} {rate:.0%}" for name, rate in rates.items())

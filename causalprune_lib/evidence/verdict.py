@@ -149,9 +149,9 @@ class Verdict:
         low, high, none, (least, most) = self._upwards(estimate)
         if self.says == "within":
             inside, outside = least < low and high < most, high < least or low > most
-            return self._kept(inside, outside)
+            return self._kept(estimate, inside, outside)
         if self.says.startswith("not"):
-            return self._kept(low > least, high < least)
+            return self._kept(estimate, low > least, high < least)
         printed = self.paper_effect
         holds_paper = printed is not None and estimate.low <= printed <= estimate.high
         if holds_paper and low <= none <= high:
@@ -163,9 +163,9 @@ class Verdict:
             return "contradicted"
         return "partly" if low > none else "undecided"
 
-    def _kept(self, holds: bool, fails: bool) -> str:
+    def _kept(self, found: Estimate, holds: bool, fails: bool) -> str:
         """The word on a claim that nothing is lost; partly where the paper shows more than that."""
-        printed, found, (least, most) = self.paper_effect, self.estimate, self.margin
+        printed, (least, most) = self.paper_effect, self.margin
         if holds and printed is not None and not found.low <= printed <= found.high:
             gains = self.says != "not above" and printed > most
             if gains or (self.says != "not below" and printed < least):

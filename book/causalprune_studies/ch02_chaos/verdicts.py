@@ -25,7 +25,7 @@ from causalprune_studies.judge import (
     Finding,
     NotMeasuredError,
     draw_verdicts,
-    estimate,
+    levels,
     metric_rows,
 )
 from causalprune_studies.paper_networks.settings import legcnet_settings
@@ -41,25 +41,6 @@ HALF_TO_TWO = (0.5, 2.0)
 def verdicts(rows: pd.DataFrame) -> dict[str, tuple[Verdict, ...]]:
     """The verdicts on each of `CLAIMS`; refuses rows that are not full."""
     return draw_verdicts(CLAIMS, require_full(rows))
-
-
-def levels(
-    own: pd.Series, control: pd.Series, units: str, *, cluster: str | None = None, **options
-) -> dict[str, Estimate]:
-    """What a method and its control show, each by itself: fields of a `Finding`.
-
-    Both are indexed by unit. Where they differ by the same everywhere there is no lead to estimate.
-    """
-
-    def over(values: pd.Series, **kept) -> Estimate:
-        clusters = None if cluster is None else values.index.get_level_values(cluster)
-        return estimate(values, units, clusters=clusters, **kept)
-
-    found = {"estimate": over(own, **options), "control_estimate": over(control, **options)}
-    lead = (own - control).dropna()
-    if lead.nunique() > 1:
-        found["beyond_control"] = over(lead, factor=options.get("factor", 1.0))
-    return found
 
 
 def shuffled_readings() -> pd.Series:

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 import pandas as pd
 
 from causalprune_lib.evidence.verdict import Verdict, require_full
-from causalprune_studies.ch02_chaos.verdicts import levels
 from causalprune_studies.ch03_exponents.study import CHAOTIC, ITSELF, NOT_CHAOTIC
 from causalprune_studies.judge import (
     Claim,
@@ -26,6 +25,7 @@ from causalprune_studies.judge import (
     NotMeasuredError,
     draw_verdicts,
     estimate,
+    levels,
     metric_rows,
 )
 from causalprune_studies.paper_networks.settings import legcnet_settings
